@@ -1,0 +1,37 @@
+# banger is built by cargo; this only saves typing. `make help` lists the targets.
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+
+BIN = $(DESTDIR)$(PREFIX)/bin
+PROGRAMS = target/release/banger target/release/bangerd target/agent/banger-agent
+
+help:
+	@echo 'make build      build the programs, optimised'
+	@echo 'make install    install what was built to PREFIX/bin (PREFIX=$(PREFIX), DESTDIR=$(DESTDIR))'
+	@echo 'make uninstall  remove it from there'
+	@echo 'make demo       see a VM made, started and entered'
+	@echo 'make test       everything CI runs'
+
+build:
+	$(CARGO) build --release --locked --workspace
+	$(CARGO) xtask agent
+
+# Does not build, so that `sudo make install` runs no compiler as root.
+install:
+	@for program in $(PROGRAMS); do \
+		test -x $$program || { echo "$$program is not there: run make build first"; exit 1; }; \
+	done
+	install -d '$(BIN)'
+	install -m 755 $(PROGRAMS) '$(BIN)'
+
+uninstall:
+	rm -f $(foreach program,$(notdir $(PROGRAMS)),'$(BIN)/$(program)')
+
+demo:
+	script/demo
+
+test:
+	script/test
+
+.PHONY: help build install uninstall demo test

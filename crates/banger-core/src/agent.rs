@@ -1,0 +1,76 @@
+//! The protocol between the host and the agent in the guest: HTTP/1.1 with
+//! JSON bodies over vsock port [`PORT`].
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /health` | [`Health`] |
+//! | `GET /ports` | `[Port]` |
+//! | `PUT /clock` with [`Clock`] | 204 |
+//! | `POST /shutdown` | 204; the guest then shuts down |
+//! | `GET /stream/PORT` with `Upgrade: banger-stream` | 101, then the bytes of a connection to that TCP port of the guest |
+//!
+//! Every failure is a status of 400 or more with an [`AgentError`].
+
+use serde::{Deserialize, Serialize};
+
+/// The vsock port that the agent listens on.
+pub const PORT: u32 = 1024;
+
+/// The vsock CID of the host (vsock(7)): the only peer that the agent answers.
+pub const HOST_CID: u32 = 2;
+
+/// The value of the `Upgrade` header of a stream.
+pub const STREAM_PROTOCOL: &str = "banger-stream";
+
+/// What the agent says of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Version of the agent.
+    pub version: String,
+    /// The kernel's id of this boot (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+    /// Time since the guest's kernel started, in milliseconds.
+    pub uptime_ms: u64,
+    /// The SSH server on port 22.
+    pub sshd: Service,
+    /// The opencode server on port 4096.
+    pub opencode: Service,
+}
+
+/// The state of a service in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// The guest has no such service, or it is switched off.
+    Absent,
+    /// It does not listen yet.
+    Starting,
+    /// It listens on its port.
+    Listening,
+}
+
+/// A TCP port that something listens on in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Port {
+    /// The port.
+    pub port: u16,
+    /// The address it is bound to: `0.0.0.0`, `127.0.0.1`, `::` …
+    pub address: String,
+    /// The name of the program that listens, where it can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+}
+
+/// The wall clock to set in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Nanoseconds since 1970-01-01 00:00 UTC.
+    pub unix_ns: u64,
+}
+
+/// Why the agent did not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentError {
+    /// The reason, for a person.
+    pub error: String,
+}

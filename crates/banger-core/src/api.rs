@@ -1,0 +1,126 @@
+//! Requests and errors of the daemon's API; its objects are the other modules'.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::Name;
+use crate::size::Size;
+use crate::vm::{Network, WaitFor};
+
+/// `POST /v1/vms`. What is left out comes from the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateVm {
+    /// Its name; one is generated where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// The image, by name, id or unique prefix of its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Virtual CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// Memory, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// The work disk, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Size>,
+    /// Its network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
+    /// Whether the opencode server runs in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opencode: Option<bool>,
+    /// How far to wait; none leaves it stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<WaitFor>,
+}
+
+/// `POST /v1/vms/{vm}/start` and `…/restart`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartVm {
+    /// How far to wait.
+    pub wait: WaitFor,
+}
+
+/// `POST /v1/images`: builds an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuildImage {
+    /// Its name.
+    pub name: Name,
+    /// The Debian suite.
+    pub suite: String,
+    /// Packages beyond the standard ones.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// The root file system's size, in bytes.
+    pub size: Size,
+    /// Where packages come from; none is Debian's public mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
+    /// Whether the opencode server is put in.
+    pub opencode: bool,
+}
+
+/// `GET /v1/daemon`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// The daemon's version.
+    pub version: String,
+    /// What it was built from: changes with every build.
+    pub build: String,
+    /// Its process id.
+    pub pid: u32,
+    /// When it started, seconds since 1970-01-01 00:00 UTC.
+    pub started_at: u64,
+    /// Operations under way.
+    pub operations: u64,
+    /// VMs by state.
+    pub running: u64,
+}
+
+/// What kind of failure an [`ApiError`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorKind {
+    /// The request makes no sense: 400.
+    Invalid,
+    /// The caller may not: 403.
+    Forbidden,
+    /// There is no such object: 404.
+    NotFound,
+    /// The object's state does not allow it, or the name is taken: 409.
+    Conflict,
+    /// Something failed inside: 500.
+    Internal,
+}
+
+/// The body of every reply with a status of 400 or more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct ApiError {
+    /// What kind of failure.
+    pub kind: ErrorKind,
+    /// What failed, for a person.
+    pub message: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+impl ApiError {
+    /// An error without a remedy.
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), remedy: None }
+    }
+
+    /// The same with what to do.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+}

@@ -1,0 +1,220 @@
+//! What banger puts into a guest at each start.
+//!
+//! One list of files, made here; how they reach the root (a segment appended
+//! to the initramfs, or an ext4 patch) is not this module's business.
+
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bootargs::StaticIp;
+use crate::id::VmId;
+use crate::name::Name;
+
+/// The folder of the initramfs whose tree is copied over the root.
+pub const OVERLAY_DIR: &str = "banger/overlay";
+/// The file of the initramfs that tells its init what to do.
+pub const BOOT_CONFIG: &str = "banger/boot.json";
+/// The file of the initramfs that lists the modules to load, in order.
+pub const MODULE_LIST: &str = "banger/modules";
+/// The agent's place in the guest.
+pub const AGENT_PATH: &str = "usr/lib/banger/banger-agent";
+/// The bootstrap script's place in the guest.
+pub const BOOTSTRAP_PATH: &str = "usr/lib/banger/bootstrap";
+/// The environment of the opencode service; the service starts only if it is there.
+pub const OPENCODE_ENV: &str = "etc/banger/opencode.env";
+
+/// What the initramfs' init needs to know. Device names are the guest's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootConfig {
+    /// The root's device.
+    pub root: String,
+    /// The work disk's device, mounted at `/root`; none for a VM without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<String>,
+}
+
+impl Default for BootConfig {
+    fn default() -> Self {
+        Self { root: "/dev/vda".to_owned(), work: None }
+    }
+}
+
+/// A file for the guest. Owner and group are root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestFile {
+    /// Its path, relative to the root.
+    pub path: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Its content.
+    pub content: Vec<u8>,
+}
+
+impl GuestFile {
+    /// A file of text.
+    #[must_use]
+    pub fn new(path: &str, mode: u32, content: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.to_owned(), mode, content: content.into() }
+    }
+}
+
+/// The network of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuestNetwork {
+    /// The address of eth0.
+    pub ip: StaticIp,
+    /// The name server.
+    pub dns: Ipv4Addr,
+}
+
+impl GuestNetwork {
+    /// QEMU's user network, whose addresses are fixed (QEMU manual, `-netdev user`).
+    pub const USER: Self = Self {
+        ip: StaticIp {
+            address: Ipv4Addr::new(10, 0, 2, 15),
+            gateway: Ipv4Addr::new(10, 0, 2, 2),
+            prefix: 24,
+        },
+        dns: Ipv4Addr::new(10, 0, 2, 3),
+    };
+}
+
+/// What makes one guest different from another.
+#[derive(Debug, Clone)]
+pub struct Identity<'a> {
+    /// The VM's id; the guest's machine-id derives from it.
+    pub id: &'a VmId,
+    /// Its name, which is the guest's host name.
+    pub name: &'a Name,
+    /// Its network, if it has one.
+    pub network: Option<GuestNetwork>,
+    /// The SSH host key, in OpenSSH's private format.
+    pub host_key: &'a str,
+    /// The same key's public line.
+    pub host_key_pub: &'a str,
+    /// The public keys that may log in as root, one a line.
+    pub authorized_keys: &'a str,
+    /// The password of the opencode server; none switches it off.
+    pub opencode_password: Option<&'a str>,
+}
+
+/// The files that give a guest its identity and bring it up.
+#[must_use]
+pub fn files(guest: &Identity<'_>) -> Vec<GuestFile> {
+    let name = guest.name;
+    let mut files = vec![
+        GuestFile::new("etc/hostname", 0o644, format!("{name}\n")),
+        GuestFile::new(
+            "etc/hosts",
+            0o644,
+            format!(
+                "127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n"
+            ),
+        ),
+        GuestFile::new("etc/machine-id", 0o444, format!("{0}{0}\n", guest.id)),
+        GuestFile::new("etc/banger/network", 0o644, network_config(guest.network.as_ref())),
+        GuestFile::new(BOOTSTRAP_PATH, 0o755, BOOTSTRAP),
+        GuestFile::new("etc/ssh/ssh_host_ed25519_key", 0o600, guest.host_key),
+        GuestFile::new("etc/ssh/ssh_host_ed25519_key.pub", 0o644, guest.host_key_pub),
+        GuestFile::new("etc/ssh/banger_authorized_keys", 0o644, guest.authorized_keys),
+    ];
+    if let Some(network) = &guest.network {
+        let dns = format!("nameserver {}\n", network.dns);
+        files.push(GuestFile::new("etc/resolv.conf", 0o644, dns));
+    }
+    // Without a password the file is written empty and unreadable, so that one of an earlier
+    // start does not stay behind; the service starts only if the file is not empty.
+    let env = guest.opencode_password.map_or_else(String::new, |password| {
+        format!("OPENCODE_SERVER_PASSWORD={password}\nOPENCODE_DISABLE_AUTOUPDATE=1\n")
+    });
+    files.push(GuestFile::new(OPENCODE_ENV, 0o600, env));
+    files
+}
+
+/// Shell assignments that the bootstrap script reads.
+fn network_config(network: Option<&GuestNetwork>) -> String {
+    let mut text = String::from("# Written by banger at every start.\n");
+    if let Some(GuestNetwork { ip, .. }) = network {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "ADDRESS={}/{}\nGATEWAY={}\n", ip.address, ip.prefix, ip.gateway);
+    }
+    text
+}
+
+/// Brings up the network under any init: it needs a shell and an `ip` of
+/// iproute2 or busybox. The init system's own service calls it once.
+const BOOTSTRAP: &str = "\
+#!/bin/sh
+# Written by banger at every start: changes are lost.
+. /etc/banger/network
+hostname \"$(cat /etc/hostname)\" 2>/dev/null
+ip link set lo up
+[ -n \"$ADDRESS\" ] || exit 0
+ip link set eth0 up
+ip addr replace \"$ADDRESS\" dev eth0
+ip route replace default via \"$GATEWAY\" dev eth0
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(
+        id: &VmId,
+        name: &Name,
+        network: Option<GuestNetwork>,
+        password: Option<&'static str>,
+    ) -> Vec<GuestFile> {
+        files(&Identity {
+            id,
+            name,
+            network,
+            host_key: "KEY\n",
+            host_key_pub: "ssh-ed25519 AAAA\n",
+            authorized_keys: "ssh-ed25519 BBBB me\n",
+            opencode_password: password,
+        })
+    }
+
+    fn text<'a>(files: &'a [GuestFile], path: &str) -> &'a str {
+        let file = files.iter().find(|f| f.path == path).unwrap();
+        std::str::from_utf8(&file.content).unwrap()
+    }
+
+    #[test]
+    fn a_guest_gets_its_identity_with_the_right_modes() {
+        let (id, name) = (VmId::from_bits(1), "dev".parse().unwrap());
+        let files = identity(&id, &name, Some(GuestNetwork::USER), Some("secret"));
+        let list: Vec<_> = files.iter().map(|f| format!("{:o} {}", f.mode, f.path)).collect();
+        insta::assert_snapshot!(list.join("\n"), @r"
+        644 etc/hostname
+        644 etc/hosts
+        444 etc/machine-id
+        644 etc/banger/network
+        755 usr/lib/banger/bootstrap
+        600 etc/ssh/ssh_host_ed25519_key
+        644 etc/ssh/ssh_host_ed25519_key.pub
+        644 etc/ssh/banger_authorized_keys
+        644 etc/resolv.conf
+        600 etc/banger/opencode.env
+        ");
+        insta::assert_snapshot!(text(&files, "etc/banger/network"), @r"
+        # Written by banger at every start.
+        ADDRESS=10.0.2.15/24
+        GATEWAY=10.0.2.2
+        ");
+        insta::assert_snapshot!(text(&files, "etc/machine-id"), @"00000000000000010000000000000001");
+        assert!(text(&files, OPENCODE_ENV).contains("OPENCODE_SERVER_PASSWORD=secret\n"));
+    }
+
+    #[test]
+    fn without_network_and_password_nothing_of_them_stays() {
+        let (id, name) = (VmId::from_bits(1), "dev".parse().unwrap());
+        let files = identity(&id, &name, None, None);
+        assert!(!text(&files, "etc/banger/network").contains("ADDRESS"));
+        assert_eq!(text(&files, OPENCODE_ENV), "");
+        assert!(!files.iter().any(|f| f.path == "etc/resolv.conf"));
+    }
+}

@@ -1,0 +1,65 @@
+//! Managed images: a root file system and the boot set that boots it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ImageId;
+use crate::name::Name;
+use crate::size::Size;
+
+/// File names inside a managed image's folder.
+pub mod files {
+    /// The uncompressed kernel, an ELF with a PVH note.
+    pub const KERNEL: &str = "vmlinux";
+    /// The initramfs: newc cpio, padded to 4 bytes so that a per-VM segment can follow.
+    pub const INITRAMFS: &str = "initramfs.cpio";
+    /// The read-only root file system, ext4.
+    pub const ROOTFS: &str = "rootfs.ext4";
+    /// The file system that a work disk starts from, ext4.
+    pub const WORK_SEED: &str = "work-seed.ext4";
+    /// The packages inside, one `name version architecture` a line.
+    pub const MANIFEST: &str = "packages.txt";
+    /// The [`super::Image`] itself, JSON.
+    pub const DESCRIPTION: &str = "image.json";
+}
+
+/// A managed image. Immutable once it is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// Its id.
+    pub id: ImageId,
+    /// Its name, unique among images.
+    pub name: Name,
+    /// What it was made from.
+    pub source: Source,
+    /// When it was made, seconds since 1970-01-01 00:00 UTC.
+    pub created_at: u64,
+    /// What boots it.
+    pub boot_set: BootSet,
+    /// The root file system's size.
+    pub rootfs_size: Size,
+    /// The version of the opencode server inside, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opencode: Option<String>,
+}
+
+/// What an image was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// Debian packages.
+    Debian {
+        /// The suite: `bookworm`, `trixie` …
+        suite: String,
+    },
+}
+
+/// Kernel and arguments; the files lie beside the image's root file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSet {
+    /// The release of the kernel and its modules: `6.1.0-56-cloud-amd64`.
+    pub kernel_release: String,
+    /// The arguments that every boot of this image needs.
+    pub boot_args: String,
+    /// Version of the agent that is the initramfs' init and the guest's service.
+    pub agent_version: String,
+}

@@ -1,0 +1,20 @@
+//! The pure heart of banger: no I/O, no async, no clock.
+//!
+//! Everything here is data and functions of data, so that every other crate
+//! and every test can use it without touching the host.
+#![forbid(unsafe_code)]
+
+pub mod agent;
+pub mod api;
+pub mod bootargs;
+pub mod dirs;
+pub mod fold;
+pub mod guest;
+pub mod id;
+pub mod image;
+pub mod name;
+pub mod operation;
+pub mod policy;
+pub mod resource;
+pub mod size;
+pub mod vm;

@@ -1,0 +1,166 @@
+//! Operations: long work that is begun, watched and cancelled.
+//!
+//! An operation appends events to one log. Every reader (bars, TUI, web)
+//! folds them with [`crate::fold`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{OperationId, VmId};
+use crate::image::Image;
+use crate::vm::{Vm, VmState};
+
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperationKind {
+    /// Makes a VM.
+    #[serde(rename = "vm.create")]
+    VmCreate,
+    /// Starts a VM.
+    #[serde(rename = "vm.start")]
+    VmStart,
+    /// Stops a VM.
+    #[serde(rename = "vm.stop")]
+    VmStop,
+    /// Stops a VM and starts it.
+    #[serde(rename = "vm.restart")]
+    VmRestart,
+    /// Ends a VM's VMM at once.
+    #[serde(rename = "vm.kill")]
+    VmKill,
+    /// Deletes a VM.
+    #[serde(rename = "vm.delete")]
+    VmDelete,
+    /// Builds an image.
+    #[serde(rename = "image.build")]
+    ImageBuild,
+}
+
+/// An operation, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// Its id.
+    pub id: OperationId,
+    /// What it does.
+    pub kind: OperationKind,
+    /// The name of what it works on.
+    pub target: String,
+    /// The VM it works on, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm: Option<VmId>,
+    /// When it began, milliseconds since 1970-01-01 00:00 UTC.
+    pub started_at_ms: u64,
+    /// How it ended, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "result", rename_all = "snake_case")]
+pub enum Outcome {
+    /// It did its work.
+    Succeeded {
+        /// What it made or changed, whole; none for what is gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        object: Option<Box<Object>>,
+    },
+    /// It failed and was unwound.
+    Failed {
+        /// Why.
+        failure: Failure,
+    },
+    /// It was cancelled and unwound.
+    Cancelled,
+}
+
+/// What an operation worked on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Object {
+    /// A VM.
+    Vm(Vm),
+    /// An image.
+    Image(Image),
+}
+
+/// Why an operation failed, for a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What failed, with its causes, outermost first.
+    pub message: String,
+    /// What could not be undone, one a resource.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rollback: Vec<String>,
+    /// The end of the guest's console, where it tells something.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub console: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the log: grows, over all operations.
+    pub seq: u64,
+    /// The operation it belongs to.
+    pub operation: OperationId,
+    /// When, milliseconds since 1970-01-01 00:00 UTC.
+    pub at_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A stage began.
+    StageStarted {
+        /// Its name.
+        stage: String,
+    },
+    /// A stage is done.
+    StageDone {
+        /// Its name.
+        stage: String,
+        /// How long it took, in milliseconds.
+        ms: u64,
+    },
+    /// A stage goes on.
+    Progress {
+        /// Its name.
+        stage: String,
+        /// Units done: bytes or steps.
+        done: u64,
+        /// Units in all, where known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+    },
+    /// A line of a program's output.
+    Log {
+        /// The line.
+        line: String,
+    },
+    /// Something to know that does not stop the work.
+    Warning {
+        /// What.
+        message: String,
+    },
+    /// A VM changed its state.
+    StateChanged {
+        /// The VM.
+        vm: VmId,
+        /// The new state.
+        #[serde(flatten)]
+        state: VmState,
+    },
+    /// The operation ended. The last event of each.
+    Finished {
+        /// How.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+}

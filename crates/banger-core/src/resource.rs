@@ -1,0 +1,108 @@
+//! Host resources: what is written down before it is acquired, and released
+//! in reverse order.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::size::Size;
+use crate::vm::RootDisk;
+
+/// A process's part in a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The VMM.
+    Vmm,
+    /// The vsock device beside it.
+    Vsock,
+}
+
+/// A resource to acquire on the host. All paths are absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ResourceSpec {
+    /// A folder (mode 0700) that goes with everything in it.
+    Dir {
+        /// Its path.
+        path: PathBuf,
+    },
+    /// A root overlay.
+    Overlay {
+        /// Its path.
+        path: PathBuf,
+        /// The image's root file system.
+        base: PathBuf,
+        /// How it is made.
+        driver: RootDisk,
+    },
+    /// A work disk: the seed, copied and grown.
+    WorkDisk {
+        /// Its path.
+        path: PathBuf,
+        /// The image's work seed.
+        seed: PathBuf,
+        /// Its size.
+        size: Size,
+    },
+    /// A process that outlives the daemon.
+    Process {
+        /// Its part.
+        role: Role,
+        /// Its arguments.
+        args: Vec<String>,
+        /// The argument by which it is found again: no other process has it.
+        marker: String,
+        /// Where its output goes.
+        log: PathBuf,
+    },
+}
+
+impl ResourceSpec {
+    /// Whether it lives only as long as the host is up.
+    #[must_use]
+    pub fn is_volatile(&self) -> bool {
+        matches!(self, Self::Process { .. })
+    }
+}
+
+impl std::fmt::Display for ResourceSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Dir { path } => write!(f, "folder {}", path.display()),
+            Self::Overlay { path, .. } => write!(f, "root overlay {}", path.display()),
+            Self::WorkDisk { path, .. } => write!(f, "work disk {}", path.display()),
+            Self::Process { role: Role::Vmm, marker, .. } => write!(f, "VMM process {marker}"),
+            Self::Process { role: Role::Vsock, marker, .. } => write!(f, "vsock process {marker}"),
+        }
+    }
+}
+
+/// A process that cannot be mistaken for another: ids are reused, start times
+/// and boots are not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    /// The process id.
+    pub pid: u32,
+    /// Its start, in clock ticks since boot (proc(5), `stat` field 22).
+    pub start_ticks: u64,
+    /// The host's boot (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+}
+
+/// What was seen when a resource was acquired.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// The process, for a [`ResourceSpec::Process`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessId>,
+}
+
+/// Whether a resource is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// It is, and it is ours.
+    Held(Observed),
+    /// It is not.
+    Gone,
+}

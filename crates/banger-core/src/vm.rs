@@ -1,0 +1,322 @@
+//! VMs: what was asked for, what is there, and how one state leads to another.
+//!
+//! ```text
+//! defined ─► provisioning ─► stopped ◄─► starting ─► running ─► stopping ─► stopped
+//!                 │             ▲            │          │
+//!                 ▼             └────────────┴──────────┘  (failed start, crash, guest power-off)
+//!              (gone)         stopped │ failed ─► deleting ─► (gone)
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{ImageId, VmId};
+use crate::name::Name;
+use crate::size::Size;
+
+/// The guest port of the opencode server.
+pub const OPENCODE_PORT: u16 = 4096;
+/// The guest port of the SSH server.
+pub const SSH_PORT: u16 = 22;
+
+/// What runs the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Vmm {
+    /// QEMU's microvm machine.
+    Qemu,
+}
+
+/// How the root overlay lies on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RootDisk {
+    /// A qcow2 file with the image as its backing file.
+    Qcow2,
+    /// A copy of the image: by reflink, else sparse.
+    Clone,
+}
+
+/// The network of a VM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// QEMU's user network: outbound only, no privilege.
+    User,
+    /// No network; SSH and guest ports work all the same.
+    None,
+}
+
+/// How far a start waits before it counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WaitFor {
+    /// The agent answers.
+    Agent,
+    /// The SSH server answers too.
+    Ssh,
+    /// The opencode server, if it is on, answers too.
+    Ready,
+}
+
+/// What a VM is made of. Fixed at create but for what `vm set` changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmSpec {
+    /// The image its root comes from.
+    pub image: ImageId,
+    /// That image's name when the VM was made.
+    pub image_name: Name,
+    /// Virtual CPUs.
+    pub vcpus: u32,
+    /// Memory, in bytes.
+    pub memory: Size,
+    /// The work disk, in bytes.
+    pub disk: Size,
+    /// Its network.
+    pub network: Network,
+    /// Whether the opencode server runs in it.
+    pub opencode: bool,
+    /// What runs it.
+    pub vmm: Vmm,
+    /// How its root overlay lies on the host.
+    pub root_disk: RootDisk,
+    /// Why that way was chosen.
+    pub root_disk_reason: String,
+}
+
+/// A VM, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vm {
+    /// Its id.
+    pub id: VmId,
+    /// Its name, unique among VMs.
+    pub name: Name,
+    /// What it is made of.
+    pub spec: VmSpec,
+    /// Where it stands.
+    pub state: VmState,
+    /// When it was made, seconds since 1970-01-01 00:00 UTC.
+    pub created_at: u64,
+    /// Its current run, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+}
+
+/// One run of a VM, from its start to its stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// When it began, seconds since 1970-01-01 00:00 UTC.
+    pub started_at: u64,
+    /// The process id of the VMM.
+    pub pid: u32,
+    /// The hybrid vsock socket on the host.
+    pub vsock: String,
+    /// The guest kernel's id of this boot, once the agent has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_id: Option<String>,
+    /// How long each readiness stage took to be reached, from the start, in milliseconds.
+    #[serde(default)]
+    pub ready: Vec<Readiness>,
+}
+
+/// A readiness stage that was reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// `boot`, `agent`, `ssh` or `opencode`.
+    pub stage: String,
+    /// Milliseconds since the start.
+    pub ms: u64,
+}
+
+/// Why a VM is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum StopCause {
+    /// It was never started.
+    New,
+    /// It was asked to stop.
+    Requested,
+    /// It was killed on request.
+    Killed,
+    /// The guest shut itself down.
+    GuestShutdown,
+    /// The VMM ended by itself.
+    Crashed {
+        /// What is known of it.
+        detail: String,
+    },
+    /// A start failed.
+    StartFailed {
+        /// Why.
+        detail: String,
+    },
+    /// The host was restarted under it.
+    HostRebooted,
+}
+
+/// Where a VM stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum VmState {
+    /// Written down, nothing made yet.
+    Defined,
+    /// Its disks are being made.
+    Provisioning,
+    /// No VMM runs.
+    Stopped(StopCause),
+    /// The VMM is being started, or runs and is not ready.
+    Starting,
+    /// Ready.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// Something of it could not be made or released.
+    Failed {
+        /// Why.
+        cause: String,
+        /// Whether host resources are still held.
+        cleanup_pending: bool,
+    },
+    /// Being deleted.
+    Deleting,
+}
+
+impl VmState {
+    /// The state's name, as in JSON.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Defined => "defined",
+            Self::Provisioning => "provisioning",
+            Self::Stopped(_) => "stopped",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Failed { .. } => "failed",
+            Self::Deleting => "deleting",
+        }
+    }
+
+    /// Whether a VMM may be running.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Stopping)
+    }
+
+    /// The state that `transition` leads to.
+    ///
+    /// # Errors
+    /// The transition does not leave from this state.
+    pub fn apply(&self, transition: Transition) -> Result<Self, IllegalTransition> {
+        use Transition as T;
+        let next = match (self, transition) {
+            (Self::Defined, T::Provision) => Self::Provisioning,
+            (Self::Provisioning, T::Provisioned) => Self::Stopped(StopCause::New),
+            (Self::Stopped(_), T::Start) => Self::Starting,
+            (Self::Starting, T::Ready) => Self::Running,
+            (Self::Starting | Self::Running, T::Stop) => Self::Stopping,
+            (Self::Starting | Self::Running | Self::Stopping, T::Ended(cause)) => {
+                Self::Stopped(cause)
+            }
+            (Self::Deleting, T::Fail { cause, cleanup_pending }) => {
+                Self::Failed { cause, cleanup_pending }
+            }
+            (state, T::Fail { cause, cleanup_pending })
+                if !matches!(state, Self::Failed { .. }) =>
+            {
+                Self::Failed { cause, cleanup_pending }
+            }
+            (
+                Self::Defined | Self::Provisioning | Self::Stopped(_) | Self::Failed { .. },
+                T::Delete,
+            ) => Self::Deleting,
+            (state, transition) => {
+                return Err(IllegalTransition { state: state.name(), transition });
+            }
+        };
+        Ok(next)
+    }
+}
+
+/// What changes a VM's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Transition {
+    /// Its disks begin to be made.
+    Provision,
+    /// Its disks are there.
+    Provisioned,
+    /// A start begins.
+    Start,
+    /// The readiness that was asked for is reached.
+    Ready,
+    /// A stop begins.
+    Stop,
+    /// No VMM runs any more.
+    Ended(StopCause),
+    /// It is broken.
+    Fail {
+        /// Why.
+        cause: String,
+        /// Whether host resources are still held.
+        cleanup_pending: bool,
+    },
+    /// A delete begins.
+    Delete,
+}
+
+/// A transition that does not leave from the state the VM is in: a bug of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a VM that is {state} cannot take {transition:?}")]
+pub struct IllegalTransition {
+    /// The state's name.
+    pub state: &'static str,
+    /// What was tried.
+    pub transition: Transition,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn transitions() -> impl Strategy<Value = Transition> {
+        let fail = |cleanup_pending| Transition::Fail { cause: "x".into(), cleanup_pending };
+        prop_oneof![
+            Just(Transition::Provision),
+            Just(Transition::Provisioned),
+            Just(Transition::Start),
+            Just(Transition::Ready),
+            Just(Transition::Stop),
+            Just(Transition::Ended(StopCause::Requested)),
+            any::<bool>().prop_map(fail),
+            Just(Transition::Delete),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_running_vm_was_started_and_a_deleting_one_is_not_active(
+            path in prop::collection::vec(transitions(), 0..30)
+        ) {
+            let mut state = VmState::Defined;
+            for transition in path {
+                let Ok(next) = state.apply(transition) else { continue };
+                if next == VmState::Running {
+                    prop_assert_eq!(&state, &VmState::Starting);
+                }
+                if next == VmState::Deleting {
+                    prop_assert!(!state.is_active(), "deleted while {}", state.name());
+                }
+                state = next;
+            }
+        }
+    }
+
+    #[test]
+    fn states_have_one_name_everywhere() {
+        let state = VmState::Stopped(StopCause::Crashed { detail: "signal 9".into() });
+        let json = serde_json::to_string(&state).unwrap();
+        insta::assert_snapshot!(json, @r#"{"state":"stopped","cause":"crashed","detail":"signal 9"}"#);
+        assert_eq!(serde_json::from_str::<VmState>(&json).unwrap(), state);
+        assert_eq!(state.name(), "stopped");
+    }
+}

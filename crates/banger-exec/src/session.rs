@@ -1,0 +1,120 @@
+//! Programs that outlive us, have the terminal, or take our place.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+
+use rustix::process::{Signal, set_parent_process_death_signal, setsid};
+
+use crate::{Command, ExecError, Tools};
+
+#[expect(clippy::disallowed_types, reason = "the one crate that runs programs")]
+type Process = std::process::Command;
+
+/// The program with its arguments and a cleared environment.
+#[expect(clippy::disallowed_methods, reason = "the one crate that runs programs")]
+pub(crate) fn base(program: &Path, command: &Command) -> Process {
+    let mut process = Process::new(program);
+    process.args(command.arguments()).env_clear().env("LC_ALL", "C");
+    for name in ["PATH", "HOME"] {
+        if let Some(value) = std::env::var_os(name) {
+            process.env(name, value);
+        }
+    }
+    process.envs(command.env.iter().map(|(name, value)| (name, value)));
+    if let Some(dir) = &command.dir {
+        process.current_dir(dir);
+    }
+    process
+}
+
+/// The program gets SIGTERM when the thread that started it ends: a killed
+/// daemon leaves no build running.
+#[expect(unsafe_code, reason = "pre_exec: prctl(2) is async-signal-safe and allocates nothing")]
+pub(crate) fn die_with_parent(process: &mut Process) {
+    let set = || set_parent_process_death_signal(Some(Signal::TERM)).map_err(io::Error::from);
+    // SAFETY: the closure makes one system call between fork and exec and
+    // touches no memory of ours.
+    unsafe { process.pre_exec(set) };
+}
+
+pub(crate) fn detach(program: &Path, command: &Command, log: &Path) -> Result<u32, ExecError> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true).mode(0o600);
+    let open = || -> io::Result<_> {
+        let file = options.open(log)?;
+        let second = file.try_clone()?;
+        Ok((file, second))
+    };
+    let (out, err) = open().map_err(|source| ExecError::Log { path: log.to_owned(), source })?;
+    let mut process = base(program, command);
+    process.stdin(Stdio::null()).stdout(out).stderr(err);
+    new_session(&mut process);
+    let child = process
+        .spawn()
+        .map_err(|source| ExecError::Start { command: command.to_string(), source })?;
+    Ok(child.id())
+}
+
+#[expect(unsafe_code, reason = "pre_exec: setsid(2) is async-signal-safe and allocates nothing")]
+fn new_session(process: &mut Process) {
+    let set = || setsid().map(drop).map_err(io::Error::from);
+    // SAFETY: as in `die_with_parent`.
+    unsafe { process.pre_exec(set) };
+}
+
+fn inherited(tools: &Tools, command: &Command) -> Result<Process, ExecError> {
+    let program = tools.path(command.tool())?;
+    #[expect(clippy::disallowed_methods, reason = "the one crate that runs programs")]
+    let mut process = Process::new(program);
+    process.args(command.arguments()).envs(command.env.iter().map(|(name, value)| (name, value)));
+    if let Some(dir) = &command.dir {
+        process.current_dir(dir);
+    }
+    Ok(process)
+}
+
+/// Runs a program with our terminal and environment, and returns its status.
+///
+/// # Errors
+/// It is not installed or cannot be started.
+pub fn interactive(tools: &Tools, command: &Command) -> Result<ExitStatus, ExecError> {
+    inherited(tools, command)?
+        .status()
+        .map_err(|source| ExecError::Start { command: command.to_string(), source })
+}
+
+/// Becomes the program, with our terminal and environment. Returns only if
+/// that fails.
+pub fn replace(tools: &Tools, command: &Command) -> ExecError {
+    match inherited(tools, command) {
+        Ok(mut process) => {
+            ExecError::Start { command: command.to_string(), source: process.exec() }
+        }
+        Err(error) => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HostRunner, Runner as _, Tool};
+    use rustix::process::{Pid, WaitOptions, waitpid};
+
+    #[test]
+    fn a_detached_program_has_its_own_session_and_appends_to_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("log");
+        std::fs::write(&log, "before\n").unwrap();
+        let runner = HostRunner::new(Tools::discover());
+        let command = Command::new(Tool::Tar).arg("--version");
+        let pid = Pid::from_raw(runner.detach(&command, &log).unwrap() as i32).unwrap();
+        let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+        assert_eq!(status.exit_status(), Some(0));
+        let text = std::fs::read_to_string(&log).unwrap();
+        assert!(text.starts_with("before\n") && text.contains("tar"), "{text}");
+    }
+}

@@ -1,0 +1,150 @@
+//! The programs that banger may run, and where they are.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+use crate::ExecError;
+
+macro_rules! tools {
+    ($($variant:ident $name:literal $package:literal $purpose:literal;)*) => {
+        /// A program that banger may run. There is no shell among them.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Tool {
+            $(#[doc = concat!("`", $name, "`: ", $purpose, ".")] $variant,)*
+        }
+
+        impl Tool {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The name of its file.
+            #[must_use]
+            pub const fn program(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The Debian package that has it.
+            #[must_use]
+            pub const fn package(self) -> &'static str {
+                match self { $(Self::$variant => $package,)* }
+            }
+
+            /// What banger needs it for.
+            #[must_use]
+            pub const fn purpose(self) -> &'static str {
+                match self { $(Self::$variant => $purpose,)* }
+            }
+        }
+    };
+}
+
+tools! {
+    Bangerd "bangerd" "banger" "the daemon";
+    Cargo "cargo" "cargo" "building banger itself";
+    Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
+    DpkgDeb "dpkg-deb" "dpkg" "unpacking the kernel package of an image";
+    E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
+    Mke2fs "mke2fs" "e2fsprogs" "making root file systems and work seeds";
+    Mmdebstrap "mmdebstrap" "mmdebstrap" "building Debian images";
+    QemuImg "qemu-img" "qemu-utils" "qcow2 root overlays";
+    QemuSystem "qemu-system-x86_64" "qemu-system-x86" "running VMs where KVM does not work";
+    Resize2fs "resize2fs" "e2fsprogs" "growing work disks";
+    Rm "rm" "coreutils" "removing files of an unpacked root that belong to subordinate users";
+    Ssh "ssh" "openssh-client" "entering VMs";
+    SshKeygen "ssh-keygen" "openssh-client" "making SSH keys";
+    Tar "tar" "tar" "unpacking a root file system with its owners";
+    Unshare "unshare" "util-linux" "a user namespace in which an ordinary user can own a root file system";
+    VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "vsock for QEMU without kernel support";
+    GuestReboot "reboot" "the guest's init" "shutting a guest down from inside";
+    GuestInit "init" "the guest's init" "handing over from the initramfs";
+}
+
+/// The programs found, by absolute path, once.
+#[derive(Debug, Clone, Default)]
+pub struct Tools {
+    found: BTreeMap<Tool, PathBuf>,
+}
+
+impl Tools {
+    /// Looks in each folder of `folders`, in order.
+    #[must_use]
+    pub fn in_folders(folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        let folders: Vec<_> = folders.into_iter().filter(|dir| dir.is_absolute()).collect();
+        let find = |tool: &Tool| {
+            let mut candidates = folders.iter().map(|dir| dir.join(tool.program()));
+            candidates.find(|path| path.is_file() && access(path, Access::EXEC_OK).is_ok())
+        };
+        let found = Tool::ALL.iter().filter_map(|tool| Some((*tool, find(tool)?))).collect();
+        Self { found }
+    }
+
+    /// Looks beside our own program, on `PATH`, in the system's `sbin` folders
+    /// (an ordinary user's PATH often lacks them), then in banger's tools folder.
+    #[must_use]
+    pub fn discover() -> Self {
+        let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let system = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+        Self::in_folders(
+            beside
+                .into_iter()
+                .chain(std::env::split_paths(&path))
+                .chain(system)
+                .chain(tools_folder()),
+        )
+    }
+
+    /// The path of a program.
+    ///
+    /// # Errors
+    /// It was not found.
+    pub fn path(&self, tool: Tool) -> Result<&Path, ExecError> {
+        self.found.get(&tool).map(PathBuf::as_path).ok_or(ExecError::NotInstalled(tool))
+    }
+
+    /// Uses `path` for `tool`.
+    #[must_use]
+    pub fn with(mut self, tool: Tool, path: impl Into<PathBuf>) -> Self {
+        self.found.insert(tool, path.into());
+        self
+    }
+}
+
+/// The `bin` of the folder that `script/setup` fills with what the
+/// distribution does not have.
+fn tools_folder() -> Option<PathBuf> {
+    let var = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
+    let folder = var("BANGER_TOOLS").map(PathBuf::from).or_else(|| {
+        let data = var("XDG_DATA_HOME").map(PathBuf::from);
+        let data = data.or_else(|| Some(PathBuf::from(var("HOME")?).join(".local/share")))?;
+        Some(data.join("banger/tools"))
+    })?;
+    Some(folder.join("bin"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn the_first_executable_wins_and_a_missing_one_says_how_to_get_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |folder: &str, mode| {
+            let path = dir.path().join(folder);
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("tar"), "").unwrap();
+            std::fs::set_permissions(path.join("tar"), std::fs::Permissions::from_mode(mode))
+                .unwrap();
+            path
+        };
+        let folders = [make("plain", 0o644), make("first", 0o755), make("second", 0o755)];
+        let tools = Tools::in_folders(folders);
+        assert_eq!(tools.path(Tool::Tar).unwrap(), dir.path().join("first/tar"));
+        let missing = tools.path(Tool::Mke2fs).unwrap_err().to_string();
+        assert!(missing.contains("mke2fs") && missing.contains("e2fsprogs"), "{missing}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Linux resources of the host.
+
+mod copy;
+mod facts;
+mod process;
+mod resources;
+
+pub use copy::clone_file;
+pub use facts::{Kvm, boot_id, kvm, tsc_khz};
+pub use process::{Exit, Usage, exit_handle, find_by_marker, identify, is_alive, kill, usage};
+pub use resources::{Host, HostOps};
+
+use std::path::{Path, PathBuf};
+
+use banger_exec::ExecError;
+
+/// A host effect that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// A file or folder.
+    #[error("cannot {what} {}", path.display())]
+    File {
+        /// What was tried: `create`, `copy to` …
+        what: &'static str,
+        /// The path.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A program.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    /// A process that ended as soon as it was started.
+    #[error("{what} ended at once{}", tail(log))]
+    EndedAtOnce {
+        /// What it is.
+        what: String,
+        /// The end of its log.
+        log: String,
+    },
+    /// A process that cannot be ended.
+    #[error("process {pid} does not end")]
+    Unkillable {
+        /// The process.
+        pid: u32,
+    },
+    /// What is there is not ours.
+    #[error("{} is there, but is not recognisably ours: it was left alone", path.display())]
+    Foreign {
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+fn tail(log: &str) -> String {
+    if log.trim().is_empty() { String::new() } else { format!(":\n{}", log.trim()) }
+}
+
+/// Names the path and what was tried in an I/O error.
+pub(crate) trait At<T> {
+    fn at(self, what: &'static str, path: &Path) -> Result<T, HostError>;
+}
+
+impl<T, E: Into<std::io::Error>> At<T> for Result<T, E> {
+    fn at(self, what: &'static str, path: &Path) -> Result<T, HostError> {
+        self.map_err(|e| HostError::File { what, path: path.to_owned(), source: e.into() })
+    }
+}

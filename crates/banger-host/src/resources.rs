@@ -1,0 +1,214 @@
+//! Acquiring and releasing the resources of a VM.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use banger_core::resource::{Observed, Presence, ProcessId, ResourceSpec, Role};
+use banger_core::size::Size;
+use banger_core::vm::RootDisk;
+use banger_exec::{Cancel, Command, Runner, Tool};
+
+use crate::{At as _, HostError, clone_file, find_by_marker, identify, is_alive, kill};
+
+/// The host's resources. Tests put a fake in its place to inject faults.
+pub trait HostOps: Send + Sync {
+    /// Makes a resource be there. Idempotent: what is there and whole stays.
+    ///
+    /// # Errors
+    /// The host refuses; a half-made resource may be left, for [`Self::release`].
+    fn ensure(&self, spec: &ResourceSpec, cancel: &Cancel) -> Result<Observed, HostError>;
+
+    /// Makes a resource be gone. Idempotent: what is gone is fine.
+    ///
+    /// # Errors
+    /// It could not be removed, or is not ours.
+    fn release(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Result<(), HostError>;
+
+    /// Whether a resource is there.
+    fn probe(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Presence;
+}
+
+/// The real host.
+#[derive(Clone)]
+pub struct Host {
+    runner: Arc<dyn Runner>,
+}
+
+impl Host {
+    /// The host, its programs run by `runner`.
+    #[must_use]
+    pub fn new(runner: Arc<dyn Runner>) -> Self {
+        Self { runner }
+    }
+
+    fn overlay(
+        &self,
+        path: &Path,
+        base: &Path,
+        driver: RootDisk,
+        cancel: &Cancel,
+    ) -> Result<(), HostError> {
+        match driver {
+            RootDisk::Clone => clone_file(base, path).map(drop),
+            RootDisk::Qcow2 => {
+                let command = Command::new(Tool::QemuImg)
+                    .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+                    .args([base, path])
+                    .cancel(cancel);
+                self.runner.capture(&command)?;
+                Ok(())
+            }
+        }
+    }
+
+    fn work_disk(
+        &self,
+        path: &Path,
+        seed: &Path,
+        size: Size,
+        cancel: &Cancel,
+    ) -> Result<(), HostError> {
+        clone_file(seed, path)?;
+        let file = fs::File::options().write(true).open(path).at("open", path)?;
+        let seed_size = file.metadata().at("read", path)?.len();
+        file.set_len(size.as_bytes().max(seed_size)).at("resize", path)?;
+        file.sync_all().at("write", path)?;
+        let command = Command::new(Tool::Resize2fs).arg(path).cancel(cancel);
+        self.runner.capture(&command)?;
+        Ok(())
+    }
+
+    /// A file that is made beside its place and moved there whole: one that
+    /// is at its place is complete.
+    fn whole_file(
+        path: &Path,
+        make: impl FnOnce(&Path) -> Result<(), HostError>,
+    ) -> Result<(), HostError> {
+        if path.exists() {
+            return Ok(());
+        }
+        let part = part_of(path);
+        remove_file(&part)?;
+        make(&part)?;
+        fs::rename(&part, path).at("create", path)
+    }
+
+    fn process(&self, spec: &ResourceSpec) -> Result<Observed, HostError> {
+        let ResourceSpec::Process { role, args, marker, log } = spec else {
+            return Ok(Observed::default());
+        };
+        if let Some(process) = find_by_marker(marker).into_iter().next() {
+            return Ok(Observed { process: Some(process) });
+        }
+        let tool = match role {
+            Role::Vmm => Tool::QemuSystem,
+            Role::Vsock => Tool::VhostDeviceVsock,
+        };
+        let log_start = fs::metadata(log).map_or(0, |m| m.len());
+        let pid = self.runner.detach(&Command::new(tool).args(args), log)?;
+        match identify(pid) {
+            Some(process) => Ok(Observed { process: Some(process) }),
+            None => Err(ended_at_once(pid, tool, log, log_start)),
+        }
+    }
+}
+
+/// What a process that is gone left in its log.
+fn ended_at_once(pid: u32, tool: Tool, log: &Path, from: u64) -> HostError {
+    crate::process::reap(pid);
+    let text = fs::read(log).unwrap_or_default();
+    let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
+    let log = String::from_utf8_lossy(&text[from..]).into_owned();
+    HostError::EndedAtOnce { what: tool.program().to_owned(), log }
+}
+
+fn part_of(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".part");
+    name.into()
+}
+
+fn remove_file(path: &Path) -> Result<(), HostError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", path),
+        _ => Ok(()),
+    }
+}
+
+/// A folder of ours is a real folder, not a link to somebody else's.
+fn is_own_dir(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_dir())
+}
+
+impl HostOps for Host {
+    fn ensure(&self, spec: &ResourceSpec, cancel: &Cancel) -> Result<Observed, HostError> {
+        match spec {
+            ResourceSpec::Dir { path } => {
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path)
+                    .at("create", path)?;
+            }
+            ResourceSpec::Overlay { path, base, driver } => {
+                Self::whole_file(path, |part| self.overlay(part, base, *driver, cancel))?;
+            }
+            ResourceSpec::WorkDisk { path, seed, size } => {
+                Self::whole_file(path, |part| self.work_disk(part, seed, *size, cancel))?;
+            }
+            ResourceSpec::Process { .. } => return self.process(spec),
+        }
+        Ok(Observed::default())
+    }
+
+    fn release(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Result<(), HostError> {
+        match spec {
+            ResourceSpec::Dir { path } => {
+                if !path.exists() && fs::symlink_metadata(path).is_err() {
+                    return Ok(());
+                }
+                if !is_own_dir(path) {
+                    return Err(HostError::Foreign { path: path.clone() });
+                }
+                fs::remove_dir_all(path).at("remove", path)
+            }
+            ResourceSpec::Overlay { path, .. } | ResourceSpec::WorkDisk { path, .. } => {
+                remove_file(&part_of(path))?;
+                remove_file(path)
+            }
+            ResourceSpec::Process { role, .. } => {
+                // The VMM is not asked: an orderly end was tried before, through the guest.
+                let at_once = *role == Role::Vmm;
+                processes(spec, observed).iter().try_for_each(|process| kill(process, at_once))
+            }
+        }
+    }
+
+    fn probe(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Presence {
+        let there = match spec {
+            ResourceSpec::Dir { path } => is_own_dir(path),
+            ResourceSpec::Overlay { path, .. } | ResourceSpec::WorkDisk { path, .. } => {
+                path.exists() || part_of(path).exists()
+            }
+            ResourceSpec::Process { .. } => {
+                return match processes(spec, observed).into_iter().next() {
+                    Some(process) => Presence::Held(Observed { process: Some(process) }),
+                    None => Presence::Gone,
+                };
+            }
+        };
+        if there { Presence::Held(Observed::default()) } else { Presence::Gone }
+    }
+}
+
+/// The processes that a resource stands for: the one written down, and any
+/// that was started and not written down before we died.
+fn processes(spec: &ResourceSpec, observed: Option<&Observed>) -> Vec<ProcessId> {
+    let ResourceSpec::Process { marker, .. } = spec else { return Vec::new() };
+    let known = observed.and_then(|o| o.process.clone()).filter(is_alive);
+    let mut all = find_by_marker(marker);
+    all.extend(known.filter(|process| !all.contains(process)));
+    all
+}
