@@ -1,5 +1,7 @@
 //! Requests and errors of the daemon's API; its objects are the other modules'.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
@@ -69,16 +71,37 @@ pub struct BuildImage {
 pub struct DaemonStatus {
     /// The daemon's version.
     pub version: String,
-    /// What it was built from: changes with every build.
-    pub build: String,
     /// Its process id.
     pub pid: u32,
     /// When it started, seconds since 1970-01-01 00:00 UTC.
     pub started_at: u64,
     /// Operations under way.
     pub operations: u64,
-    /// VMs by state.
+    /// VMs that run.
     pub running: u64,
+    /// Whether KVM works on this host; VMs are emulated otherwise.
+    pub kvm: bool,
+}
+
+/// `GET /v1/vms/{vm}/ssh`: what it takes to enter a VM. All paths are the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshAccess {
+    /// The user to log in as.
+    pub user: String,
+    /// The private key.
+    pub key: PathBuf,
+    /// The known_hosts file that pins the VM's host key.
+    pub known_hosts: PathBuf,
+    /// The name by which it is pinned.
+    pub host_key_alias: String,
+}
+
+/// `GET /v1/vms/{vm}/secrets`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secrets {
+    /// The password of the opencode server, user `opencode`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opencode_password: Option<String>,
 }
 
 /// What kind of failure an [`ApiError`] is.

@@ -91,7 +91,7 @@ mod tests {
         ];
         let event = |(i, kind)| Event {
             seq: i as u64 + 1,
-            operation: OperationId::from_bits(1),
+            operation: Some(OperationId::from_bits(1)),
             at_ms: 1000 + i as u64,
             kind,
         };

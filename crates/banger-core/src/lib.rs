@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod api;
 pub mod bootargs;
+pub mod config;
 pub mod dirs;
 pub mod fold;
 pub mod guest;

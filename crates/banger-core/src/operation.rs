@@ -104,8 +104,9 @@ pub struct Failure {
 pub struct Event {
     /// Its place in the log: grows, over all operations.
     pub seq: u64,
-    /// The operation it belongs to.
-    pub operation: OperationId,
+    /// The operation it belongs to; none for what happened by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<OperationId>,
     /// When, milliseconds since 1970-01-01 00:00 UTC.
     pub at_ms: u64,
     /// What happened.

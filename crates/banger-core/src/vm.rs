@@ -273,6 +273,30 @@ pub struct IllegalTransition {
     pub transition: Transition,
 }
 
+/// The most virtual CPUs of a VM: Firecracker's limit.
+pub const MAX_VCPUS: u32 = 32;
+/// The least memory that a guest of ours boots with.
+pub const MIN_MEMORY: Size = Size::mib(256);
+/// The least work disk: the seed's size.
+pub const MIN_DISK: Size = Size::mib(256);
+
+/// Refuses what cannot be a VM anywhere.
+///
+/// # Errors
+/// What is wrong, for a person.
+pub fn check_size(vcpus: u32, memory: Size, disk: Size) -> Result<(), String> {
+    if !(1..=MAX_VCPUS).contains(&vcpus) {
+        return Err(format!("{vcpus} vcpus is not possible: choose 1 to {MAX_VCPUS}"));
+    }
+    if !(MIN_MEMORY..=Size::gib(1024)).contains(&memory) {
+        return Err(format!("{memory} of memory is not possible: choose {MIN_MEMORY} to 1 TiB"));
+    }
+    if !(MIN_DISK..=Size::gib(64 * 1024)).contains(&disk) {
+        return Err(format!("a work disk of {disk} is not possible: choose {MIN_DISK} to 64 TiB"));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

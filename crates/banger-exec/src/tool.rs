@@ -45,7 +45,6 @@ tools! {
     Bangerd "bangerd" "banger" "the daemon";
     Cargo "cargo" "cargo" "building banger itself";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
-    DpkgDeb "dpkg-deb" "dpkg" "unpacking the kernel package of an image";
     E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
     Mke2fs "mke2fs" "e2fsprogs" "making root file systems and work seeds";
     Mmdebstrap "mmdebstrap" "mmdebstrap" "building Debian images";

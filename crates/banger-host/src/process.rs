@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use banger_core::resource::ProcessId;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
+use tokio::io::unix::AsyncFd;
 
 use crate::{HostError, boot_id};
 
@@ -74,10 +75,15 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// The descriptor, to be watched for readability.
-    #[must_use]
-    pub fn fd(&self) -> &OwnedFd {
-        &self.fd
+    /// Completes when the process has ended.
+    ///
+    /// # Errors
+    /// The descriptor cannot be watched.
+    #[expect(unsafe_code, reason = "tokio wants the caller to vouch for the descriptor")]
+    pub async fn ended(&self) -> io::Result<()> {
+        // SAFETY: the copy is a valid pidfd, owned by the `AsyncFd` for as long as it is registered.
+        let watched = unsafe { AsyncFd::register(self.fd.try_clone()?) };
+        watched.map_err(io::Error::from)?.readable().await.map(drop)
     }
 
     /// Collects the process if it is a child of ours that has ended, and says

@@ -4,13 +4,16 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use banger_core::resource::{Observed, Presence, ProcessId, ResourceSpec, Role};
 use banger_core::size::Size;
 use banger_core::vm::RootDisk;
 use banger_exec::{Cancel, Command, Runner, Tool};
 
-use crate::{At as _, HostError, clone_file, find_by_marker, identify, is_alive, kill};
+use crate::{
+    At as _, HostError, clone_file, exit_handle, find_by_marker, identify, is_alive, kill,
+};
 
 /// The host's resources. Tests put a fake in its place to inject faults.
 pub trait HostOps: Send + Sync {
@@ -78,6 +81,31 @@ impl Host {
         let command = Command::new(Tool::Resize2fs).arg(path).cancel(cancel);
         self.runner.capture(&command)?;
         Ok(())
+    }
+
+    /// Removes a folder with all that is in it. An image build as an ordinary
+    /// user leaves files of its subordinate users, which only their namespace
+    /// can remove.
+    fn remove_tree(&self, path: &Path) -> Result<(), HostError> {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                let command = Command::new(Tool::Unshare)
+                    .args([
+                        "--user",
+                        "--map-root-user",
+                        "--map-auto",
+                        "rm",
+                        "-rf",
+                        "--one-file-system",
+                        "--",
+                    ])
+                    .arg(path)
+                    .timeout(Duration::from_secs(300));
+                self.runner.capture(&command)?;
+                Ok(())
+            }
+            other => other.at("remove", path),
+        }
     }
 
     /// A file that is made beside its place and moved there whole: one that
@@ -172,7 +200,7 @@ impl HostOps for Host {
                 if !is_own_dir(path) {
                     return Err(HostError::Foreign { path: path.clone() });
                 }
-                fs::remove_dir_all(path).at("remove", path)
+                self.remove_tree(path)
             }
             ResourceSpec::Overlay { path, .. } | ResourceSpec::WorkDisk { path, .. } => {
                 remove_file(&part_of(path))?;
@@ -181,6 +209,10 @@ impl HostOps for Host {
             ResourceSpec::Process { role, .. } => {
                 // The VMM is not asked: an orderly end was tried before, through the guest.
                 let at_once = *role == Role::Vmm;
+                // One that ended by itself is a zombie as long as nobody collects it.
+                if let Some(exit) = observed.and_then(|o| exit_handle(o.process.as_ref()?)) {
+                    let _ = exit.reap();
+                }
                 processes(spec, observed).iter().try_for_each(|process| kill(process, at_once))
             }
         }

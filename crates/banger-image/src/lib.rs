@@ -1,1 +1,21 @@
-//! To be written.
+//! Making managed images: a root file system and the boot set that boots it.
+//!
+//! The pure parts (archives, kernels, module order, package lists) take bytes
+//! and give bytes; [`debian`] puts them together, and runs every program
+//! through [`banger_exec::Runner`]. All of it is synchronous.
+#![forbid(unsafe_code)]
+
+pub mod build;
+mod checksum;
+pub mod cpio;
+pub mod debian;
+pub mod decompress;
+pub mod elf;
+pub mod ext4;
+pub mod fetch;
+pub mod initramfs;
+pub mod manifest;
+pub mod modules;
+pub mod namespace;
+pub mod opencode;
+pub mod vmlinux;

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use banger_core::agent::{Clock, Health, PORT, Port, STREAM_PROTOCOL};
 use hyper::Method;
+use hyper::header::HeaderName;
 
-use crate::{Client, Endpoint, Upgraded, WireError};
+use crate::client::get_over;
+use crate::{Client, Endpoint, Reply, Upgraded, WireError};
 
 /// A client of one guest's agent.
 #[derive(Debug, Clone)]
@@ -58,5 +60,22 @@ impl AgentClient {
     /// The agent does not answer, or nothing listens on the port.
     pub async fn stream(&self, port: u16) -> Result<Upgraded, WireError> {
         self.0.upgrade(&format!("/stream/{port}"), STREAM_PROTOCOL).await
+    }
+
+    /// `GET` from an HTTP server in the guest.
+    ///
+    /// # Errors
+    /// Nothing listens on the port, no answer in time, or one with a status
+    /// of 400 or more.
+    pub async fn http_get(
+        &self,
+        port: u16,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+        limit: Duration,
+    ) -> Result<Reply, WireError> {
+        let exchange = async { get_over(self.stream(port).await?, path, headers).await };
+        let reply = tokio::time::timeout(limit, exchange).await;
+        reply.unwrap_or(Err(WireError::TimedOut(limit)))
     }
 }

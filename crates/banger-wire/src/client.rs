@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderName, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{Endpoint, EventStream, WireError};
 
@@ -124,27 +125,49 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&B>,
-        headers: &[(hyper::header::HeaderName, &str)],
+        headers: &[(HeaderName, &str)],
     ) -> Result<Response<Incoming>, WireError> {
         let stream = self.endpoint.connect(self.timeout).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with the connection; an error of it shows in the request.
-        tokio::spawn(connection.with_upgrades());
-        let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
-        for (name, value) in headers {
-            request = request.header(name, *value);
-        }
-        let bytes = match body {
-            None => Bytes::new(),
-            Some(body) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                serde_json::to_vec(body).map_err(std::io::Error::from)?.into()
-            }
-        };
-        let request = request.body(Full::new(bytes)).map_err(std::io::Error::other)?;
-        Ok(sender.send_request(request).await?)
+        exchange_over(stream, method, path, body, headers).await
     }
+}
+
+/// `GET` over a stream that is open already.
+///
+/// # Errors
+/// No answer, or one with a status of 400 or more.
+pub(crate) async fn get_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+) -> Result<Reply, WireError> {
+    read_reply(exchange_over::<()>(stream, Method::GET, path, None, headers).await?).await
+}
+
+async fn exchange_over<B: Serialize>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: Method,
+    path: &str,
+    body: Option<&B>,
+    headers: &[(HeaderName, &str)],
+) -> Result<Response<Incoming>, WireError> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the connection; an error of it shows in the request.
+    tokio::spawn(connection.with_upgrades());
+    let mut request = Request::builder().method(method).uri(path).header(HOST, "localhost");
+    for (name, value) in headers {
+        request = request.header(name, *value);
+    }
+    let bytes = match body {
+        None => Bytes::new(),
+        Some(body) => {
+            request = request.header(CONTENT_TYPE, "application/json");
+            serde_json::to_vec(body).map_err(std::io::Error::from)?.into()
+        }
+    };
+    let request = request.body(Full::new(bytes)).map_err(std::io::Error::other)?;
+    Ok(sender.send_request(request).await?)
 }
 
 async fn read_reply(response: Response<Incoming>) -> Result<Reply, WireError> {

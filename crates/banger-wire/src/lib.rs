@@ -10,6 +10,7 @@ mod events;
 pub use client::{Client, Reply, Upgraded};
 pub use connect::Endpoint;
 pub use events::EventStream;
+pub use hyper::header::{self, HeaderName};
 pub use hyper::{Method, StatusCode};
 
 use std::path::PathBuf;

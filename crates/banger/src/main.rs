@@ -1,1 +1,32 @@
-fn main() {}
+//! `banger`: the command line.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod cmd;
+mod daemon;
+mod error;
+mod follow;
+mod output;
+mod render;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let args = cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::error(&format!("cannot start: {error}"), None);
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(cmd::run(args));
+    // A read of standard input may be pending for ever.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => code,
+        Err(error) => error.report(),
+    }
+}

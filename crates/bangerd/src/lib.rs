@@ -1,1 +1,12 @@
-//! To be written.
+//! The daemon of banger: state, operations, lifecycle, API.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod daemon;
+pub mod engine;
+pub mod error;
+pub mod guest;
+pub mod ops;
+pub mod serve;
+pub mod store;
+pub mod vmm;

@@ -1,0 +1,157 @@
+//! The user's configuration: `config.toml`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::size::Size;
+
+/// Every key, what it means, and an example; in the order they are shown.
+pub const KEYS: &[(&str, &str, &str)] = &[
+    ("image", "the image of a new VM that names none", "\"debian\""),
+    ("vcpus", "virtual CPUs of a new VM", "2"),
+    ("memory", "memory of a new VM", "\"1G\""),
+    ("disk", "work disk of a new VM", "\"8G\""),
+    ("opencode", "whether the opencode server runs in a new VM", "true"),
+    (
+        "ssh_key",
+        "the private key that enters VMs; its .pub lies beside it",
+        "\"/home/me/.ssh/id_ed25519\"",
+    ),
+    (
+        "ready_seconds",
+        "how long a start may take to reach each readiness stage; 60 with KVM, 240 without",
+        "240",
+    ),
+];
+
+/// The configuration with its defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The image of a new VM that names none.
+    pub image: String,
+    /// Virtual CPUs of a new VM.
+    pub vcpus: u32,
+    /// Memory of a new VM.
+    #[serde(with = "written_size")]
+    pub memory: Size,
+    /// Work disk of a new VM.
+    #[serde(with = "written_size")]
+    pub disk: Size,
+    /// Whether the opencode server runs in a new VM.
+    pub opencode: bool,
+    /// The private key that enters VMs; none is a pair that banger makes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssh_key: Option<PathBuf>,
+    /// How long a start may take to reach each readiness stage, in seconds;
+    /// none is 60 with KVM and 240 without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_seconds: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            image: "debian".to_owned(),
+            vcpus: 2,
+            memory: Size::gib(1),
+            disk: Size::gib(8),
+            opencode: true,
+            ssh_key: None,
+            ready_seconds: None,
+        }
+    }
+}
+
+/// In the file a size is written as people write it.
+mod written_size {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::size::Size;
+
+    pub(super) fn serialize<S: Serializer>(size: &Size, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&size.to_string().replace(' ', ""))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Size, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A key that does not exist.
+    #[error("unknown key '{key}'{}", suggestion.as_ref().map_or_else(String::new, |s| format!("; did you mean '{s}'?")))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The key that it is most like.
+        suggestion: Option<&'static str>,
+    },
+    /// Anything else, with its place.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Config {
+    /// Reads the text of `config.toml`.
+    ///
+    /// # Errors
+    /// It is not TOML, has an unknown key, or a value of the wrong kind.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let invalid =
+            |error: toml::de::Error| ConfigError::Invalid(error.to_string().trim().to_owned());
+        let table: toml::Table = toml::from_str(text).map_err(invalid)?;
+        let known = |key: &String| KEYS.iter().any(|(name, ..)| name == key);
+        if let Some(key) = table.keys().find(|key| !known(key)) {
+            let likeness = |name: &str| strsim::jaro_winkler(key, name);
+            let best = KEYS
+                .iter()
+                .map(|(name, ..)| *name)
+                .max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+            let suggestion = best.filter(|name| likeness(name) > 0.75);
+            return Err(ConfigError::UnknownKey { key: key.clone(), suggestion });
+        }
+        toml::from_str(text).map_err(invalid)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_documented_and_its_example_is_valid() {
+        let text: String =
+            KEYS.iter().map(|(key, _, example)| format!("{key} = {example}\n")).collect();
+        let config = Config::parse(&text).unwrap();
+        let toml::Value::Table(table) = toml::Value::try_from(&config).unwrap() else { panic!() };
+        let (mut keys, mut documented): (Vec<_>, Vec<_>) = (
+            table.keys().map(String::as_str).collect(),
+            KEYS.iter().map(|(key, ..)| *key).collect(),
+        );
+        keys.sort_unstable();
+        documented.sort_unstable();
+        assert_eq!(keys, documented);
+        assert_eq!(Config::parse("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        let why = |text: &str| Config::parse(text).unwrap_err().to_string();
+        insta::assert_snapshot!(why("memroy = \"1G\""), @"unknown key 'memroy'; did you mean 'memory'?");
+        insta::assert_snapshot!(why("zzz = 1"), @"unknown key 'zzz'");
+        insta::assert_snapshot!(why("memory = \"lots\""), @r#"
+        TOML parse error at line 1, column 10
+          |
+        1 | memory = "lots"
+          |          ^^^^^^
+        'lots' is not a size: write a number with K, M, G or T (powers of 1024), such as 512M or 8G
+        "#);
+    }
+}

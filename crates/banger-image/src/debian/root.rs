@@ -1,0 +1,64 @@
+//! From tar files to a tree, with the owners that they name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use banger_exec::Tool;
+
+use super::{Build, contents};
+use crate::build::BuildError;
+
+const TIMEOUT: Duration = Duration::from_secs(900);
+
+/// What the packages leave behind that no image needs, or that every guest
+/// must have of its own. Device nodes come from devtmpfs, and an ordinary user
+/// could not make them.
+const LEFT_OUT: &[&str] = &[
+    "./boot/*",
+    "./dev/*",
+    "./etc/hostname",
+    "./etc/machine-id",
+    "./etc/resolv.conf",
+    "./etc/ssh/ssh_host_*",
+    "./run/*",
+    "./tmp/*",
+    "./var/cache/apt/*.bin",
+    "./var/cache/debconf/*-old",
+    "./var/lib/apt/lists/*",
+    "./var/lib/dbus/machine-id",
+    "./var/log/*.log",
+    "./var/log/apt/*",
+];
+
+impl Build<'_> {
+    /// Writes banger's own files into a tar file.
+    pub(super) fn contents(
+        &self,
+        agent: &[u8],
+        opencode: Option<&Path>,
+    ) -> Result<PathBuf, BuildError> {
+        let out = self.scratch.join("banger.tar");
+        contents::write(&out, agent, opencode, self.request.created_at)?;
+        Ok(out)
+    }
+
+    /// Unpacks tar files over each other.
+    pub(super) fn unpack(&self, archives: &[&Path]) -> Result<PathBuf, BuildError> {
+        let tree = self.scratch.join("root");
+        std::fs::create_dir(&tree).map_err(BuildError::io("make the folder", &tree))?;
+        for archive in archives {
+            let tar = self
+                .namespace
+                .command(Tool::Tar)
+                .args(["--extract", "--same-permissions", "--same-owner", "--numeric-owner"])
+                .args(["--xattrs", "--xattrs-include=security.capability", "--anchored"])
+                .args(LEFT_OUT.iter().map(|path| format!("--exclude={path}")))
+                .arg("--file")
+                .arg(archive)
+                .arg("--directory")
+                .arg(&tree);
+            self.env.runner.capture(&tar.cancel(&self.env.cancel).timeout(TIMEOUT))?;
+        }
+        Ok(tree)
+    }
+}

@@ -1,0 +1,343 @@
+//! The command line's grammar.
+
+use banger_core::name::Name;
+use banger_core::size::Size;
+use banger_core::vm::{Network, WaitFor};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    something failed
+  2    the command line makes no sense
+  3    there is no such object
+  4    the object's state does not allow it, or the name is taken
+  5    the daemon cannot be reached
+  130  cancelled
+'vm ssh' and 'vm exec' end with the exit code of the command in the VM.";
+
+/// Persistent microVMs on this workstation, each with SSH, a work disk and an
+/// opencode server.
+#[derive(Debug, Parser)]
+#[command(name = "banger", version, after_help = EXIT_CODES, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, start, stop, enter and delete VMs
+    #[command(subcommand, arg_required_else_help = true)]
+    Vm(Vm),
+    /// Build and delete the images that VMs are made from
+    #[command(subcommand, arg_required_else_help = true)]
+    Image(Image),
+    /// Start, stop and look at the daemon (it starts by itself when needed)
+    #[command(subcommand, arg_required_else_help = true)]
+    Daemon(Daemon),
+    /// Print the version
+    Version,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Format {
+    /// Print JSON; for what takes a while, an event a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Vm {
+    /// Make a VM and start it
+    #[command(
+        after_help = "Examples:\n  banger vm create\n  banger vm create dev --memory 4G --disk 32G\n  banger vm create --name ci --network none --wait ssh --json"
+    )]
+    Create(Create),
+    /// Start a stopped VM
+    #[command(after_help = "Example:\n  banger vm start dev --wait ssh")]
+    Start(Start),
+    /// Shut a VM down in an orderly way
+    #[command(after_help = "Example:\n  banger vm stop dev")]
+    Stop(Act),
+    /// Stop a VM, then start it
+    #[command(after_help = "Example:\n  banger vm restart dev")]
+    Restart(Start),
+    /// End a VM at once, as a power cut does
+    #[command(after_help = "Example:\n  banger vm kill dev")]
+    Kill(Act),
+    /// Delete VMs with their disks
+    #[command(
+        visible_alias = "rm",
+        after_help = "Example:\n  banger vm delete dev\n  banger vm delete --yes a b c"
+    )]
+    Delete(Delete),
+    /// List VMs
+    #[command(visible_alias = "ls", after_help = "Example:\n  banger vm list --json")]
+    List(Format),
+    /// Show a VM
+    #[command(after_help = "Example:\n  banger vm show dev\n  banger vm show dev --secrets")]
+    Show(Show),
+    /// Enter a VM, or run a command line in it with a terminal
+    #[command(
+        after_help = "Examples:\n  banger vm ssh dev\n  banger vm ssh dev -- htop\n  banger vm ssh dev -- 'cd src && make'\n\nOne argument is a line for the VM's shell; several are passed on as they are."
+    )]
+    Ssh(Ssh),
+    /// Run a command in a VM without a terminal
+    #[command(after_help = "Example:\n  banger vm exec dev -- tar -C /root -c src > src.tar")]
+    Exec(Exec),
+    /// Connect standard input and output to a TCP port of the guest
+    #[command(hide = true)]
+    Proxy(Proxy),
+}
+
+#[derive(Debug, Args)]
+pub struct Create {
+    /// The name: a DNS label; generated where none is given
+    #[arg(value_name = "NAME")]
+    pub positional: Option<Name>,
+    /// The name, as an option
+    #[arg(long, value_name = "NAME", conflicts_with = "positional")]
+    pub name: Option<Name>,
+    /// The image [default: from the configuration, 'debian']
+    #[arg(long)]
+    pub image: Option<String>,
+    /// Virtual CPUs [default: from the configuration, 2]
+    #[arg(long, value_name = "N")]
+    pub vcpus: Option<u32>,
+    /// Memory, such as 512M or 4G [default: from the configuration, 1G]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// The work disk, mounted at /root [default: from the configuration, 8G]
+    #[arg(long, value_name = "SIZE")]
+    pub disk: Option<Size>,
+    /// The network [default: user]
+    #[arg(long, value_enum)]
+    pub network: Option<NetworkArg>,
+    /// Do not run the opencode server
+    #[arg(long)]
+    pub no_opencode: bool,
+    /// Leave it stopped
+    #[arg(long, conflicts_with_all = ["wait", "no_wait"])]
+    pub no_start: bool,
+    #[command(flatten)]
+    pub wait: Wait,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Wait {
+    /// How ready it must be before the command ends
+    #[arg(long, value_enum, default_value = "ready")]
+    pub wait: WaitArg,
+    /// Begin, and do not wait at all
+    #[arg(long, conflicts_with = "wait")]
+    pub no_wait: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum NetworkArg {
+    /// Outbound only, without privilege
+    User,
+    /// None; SSH and guest ports work all the same
+    None,
+}
+
+impl From<NetworkArg> for Network {
+    fn from(arg: NetworkArg) -> Self {
+        match arg {
+            NetworkArg::User => Self::User,
+            NetworkArg::None => Self::None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum WaitArg {
+    /// The agent in the guest answers
+    Agent,
+    /// The SSH server answers too
+    Ssh,
+    /// The opencode server answers too, where it is on
+    Ready,
+}
+
+impl From<WaitArg> for WaitFor {
+    fn from(arg: WaitArg) -> Self {
+        match arg {
+            WaitArg::Agent => Self::Agent,
+            WaitArg::Ssh => Self::Ssh,
+            WaitArg::Ready => Self::Ready,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct Start {
+    /// The VM: name, id or start of the id
+    pub vm: String,
+    #[command(flatten)]
+    pub wait: Wait,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Act {
+    /// The VMs: names, ids or starts of ids
+    #[arg(required = true)]
+    pub vms: Vec<String>,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    /// The VMs: names, ids or starts of ids
+    #[arg(required = true)]
+    pub vms: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The VM: name, id or start of the id
+    pub vm: String,
+    /// Show its passwords too
+    #[arg(long)]
+    pub secrets: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Ssh {
+    /// The VM: name, id or start of the id
+    pub vm: String,
+    /// What to run instead of a shell
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Exec {
+    /// The VM: name, id or start of the id
+    pub vm: String,
+    /// What to run
+    #[arg(last = true, required = true)]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Proxy {
+    /// The VM: name, id or start of the id
+    pub vm: String,
+    /// The port in the guest
+    pub port: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Build an image
+    #[command(subcommand, arg_required_else_help = true)]
+    Build(Build),
+    /// List images
+    #[command(visible_alias = "ls", after_help = "Example:\n  banger image list")]
+    List(Format),
+    /// Show an image
+    #[command(after_help = "Example:\n  banger image show debian --json")]
+    Show(ShowImage),
+    /// Delete an image that no VM uses
+    #[command(visible_alias = "rm", after_help = "Example:\n  banger image delete debian")]
+    Delete(ShowImage),
+}
+
+#[derive(Debug, Args)]
+pub struct ShowImage {
+    /// The image: name, id or start of the id
+    pub image: String,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Build {
+    /// From Debian packages, with a boot set of its own; needs no root
+    #[command(
+        after_help = "Examples:\n  banger image build debian\n  banger image build debian --name dev --package build-essential --package tmux --size 16G"
+    )]
+    Debian(BuildDebian),
+}
+
+#[derive(Debug, Args)]
+pub struct BuildDebian {
+    /// The image's name
+    #[arg(long, default_value = "debian")]
+    pub name: Name,
+    /// The Debian suite
+    #[arg(long, default_value = "bookworm")]
+    pub suite: String,
+    /// A package beyond the standard ones; may be given several times
+    #[arg(long = "package", value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// The root file system's size
+    #[arg(long, default_value = "4G")]
+    pub size: Size,
+    /// Where packages come from [default: Debian's public mirror]
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// Leave the opencode server out
+    #[arg(long)]
+    pub no_opencode: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Daemon {
+    /// Start it; fine if it runs
+    #[command(after_help = "Example:\n  banger daemon start")]
+    Start,
+    /// Stop it; VMs run on
+    #[command(after_help = "Example:\n  banger daemon stop")]
+    Stop,
+    /// Stop it and start it; VMs run on
+    #[command(after_help = "Example:\n  banger daemon restart")]
+    Restart,
+    /// Show whether it runs and what it does
+    #[command(after_help = "Example:\n  banger daemon status --json")]
+    Status(Format),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_does_something_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+                let path = format!("{path} {}", sub.get_name());
+                if sub.has_subcommands() {
+                    check(sub, &path);
+                } else if sub.get_name() != "version" {
+                    let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(help.contains(&format!("banger{path}")), "no example:{path}");
+                }
+            }
+        }
+        check(&Cli::command(), "");
+    }
+}

@@ -1,0 +1,105 @@
+//! `banger image`.
+
+use std::process::ExitCode;
+
+use banger_core::api::BuildImage;
+use banger_core::image::{Image, Source};
+use banger_core::operation::Object;
+use banger_wire::Method;
+
+use crate::cli::{self, Build, BuildDebian};
+use crate::error::CommandError;
+use crate::follow::{self, OK};
+use crate::{daemon, output};
+
+pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
+    match command {
+        cli::Image::Build(Build::Debian(args)) => build(args).await,
+        cli::Image::List(format) => {
+            let list: Vec<Image> = daemon::connect().await?.get("/v1/images").await?;
+            if format.json {
+                output::json(&list);
+            } else if list.is_empty() {
+                output::note("no images; make one with 'banger image build debian'");
+            } else {
+                output::line(&table(&list));
+            }
+            Ok(OK)
+        }
+        cli::Image::Show(args) => {
+            let client = daemon::connect().await?;
+            let image: Image = client.get(&format!("/v1/images/{}", args.image)).await?;
+            if args.format.json {
+                output::json(&image)
+            } else {
+                output::line(&describe(&image))
+            }
+            Ok(OK)
+        }
+        cli::Image::Delete(args) => {
+            let client = daemon::connect().await?;
+            client.send::<()>(Method::DELETE, &format!("/v1/images/{}", args.image), None).await?;
+            if !args.format.json {
+                output::line(&format!("{} is deleted", args.image));
+            }
+            Ok(OK)
+        }
+    }
+}
+
+async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
+    let client = daemon::connect().await?;
+    let request = BuildImage {
+        name: args.name,
+        suite: args.suite,
+        packages: args.packages,
+        size: args.size,
+        mirror: args.mirror,
+        opencode: !args.no_opencode,
+    };
+    let json = args.format.json;
+    let done =
+        follow::run(&client, (Method::POST, "/v1/images"), Some(&request), true, json).await?;
+    if let (Some(Object::Image(image)), false) = (done, json) {
+        output::line(&format!(
+            "the image '{0}' is there; try: banger vm create --image {0}",
+            image.name
+        ));
+    }
+    Ok(OK)
+}
+
+fn source(image: &Image) -> String {
+    match &image.source {
+        Source::Debian { suite } => format!("debian {suite}"),
+    }
+}
+
+fn table(list: &[Image]) -> String {
+    let row = |image: &Image| {
+        vec![
+            image.name.to_string(),
+            image.id.short().to_owned(),
+            source(image),
+            image.boot_set.kernel_release.clone(),
+            image.rootfs_size.to_string(),
+            image.opencode.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    };
+    let rows: Vec<_> = list.iter().map(row).collect();
+    output::table(&["NAME", "ID", "SOURCE", "KERNEL", "SIZE", "OPENCODE"], &rows)
+}
+
+fn describe(image: &Image) -> String {
+    format!(
+        "name       {}\nid         {}\nsource     {}\nkernel     {}\nboot args  {}\nsize       {}\nopencode   {}\nagent      {}",
+        image.name,
+        image.id,
+        source(image),
+        image.boot_set.kernel_release,
+        image.boot_set.boot_args,
+        image.rootfs_size,
+        image.opencode.as_deref().unwrap_or("none"),
+        image.boot_set.agent_version,
+    )
+}

@@ -1,0 +1,136 @@
+//! `banger vm ssh`, `vm exec` and the proxy that carries them over vsock.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use banger_core::api::SshAccess;
+use banger_core::vm::{SSH_PORT, Vm};
+use banger_exec::{Command, Tool, Tools};
+use banger_wire::Client;
+use banger_wire::agent::AgentClient;
+use tokio::io::{AsyncWriteExt as _, copy, split};
+
+use crate::daemon;
+use crate::error::CommandError;
+use crate::follow::OK;
+
+/// How long the agent may take to open a stream.
+const STREAM_LIMIT: Duration = Duration::from_secs(10);
+/// How long the guest may go on after our input has ended.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Becomes `ssh`, so that exit status, terminal and signals are its own.
+pub async fn enter(
+    key: &str,
+    command: &[String],
+    terminal: bool,
+) -> Result<ExitCode, CommandError> {
+    let client = daemon::connect().await?;
+    let vm = running(&client, key).await?;
+    let access: SshAccess = client.get(&format!("/v1/vms/{}/ssh", vm.id)).await?;
+    let own = std::env::current_exe()?;
+    let terminal = terminal && std::io::stdin().is_terminal();
+    let ssh = Command::new(Tool::Ssh).args(arguments(&vm, &access, &own, command, terminal));
+    Err(banger_exec::replace(&Tools::discover(), &ssh).into())
+}
+
+async fn running(client: &Client, key: &str) -> Result<Vm, CommandError> {
+    let vm: Vm = client.get(&format!("/v1/vms/{key}")).await?;
+    if vm.run.is_some() {
+        return Ok(vm);
+    }
+    let message = format!("'{}' is {}", vm.name, vm.state.name());
+    Err(CommandError::new(message).remedy(format!("banger vm start {}", vm.name)).code(4))
+}
+
+/// The arguments of `ssh` (ssh(1), ssh_config(5)). The person's own
+/// configuration is left out: it may say what does not fit a VM.
+fn arguments(
+    vm: &Vm,
+    access: &SshAccess,
+    own: &Path,
+    command: &[String],
+    terminal: bool,
+) -> Vec<String> {
+    // ssh expands % in these values, and gives the proxy's line to a shell.
+    let percent = |text: &str| text.replace('%', "%%");
+    let path = |path: &Path| percent(&path.to_string_lossy());
+    let proxy = format!("{} vm proxy {} {SSH_PORT}", quote(&path(own)), vm.id);
+    let options = [
+        ("ProxyCommand", proxy),
+        ("IdentityFile", format!("\"{}\"", path(&access.key))),
+        ("IdentitiesOnly", "yes".to_owned()),
+        ("UserKnownHostsFile", format!("\"{}\"", path(&access.known_hosts))),
+        ("GlobalKnownHostsFile", "/dev/null".to_owned()),
+        ("HostKeyAlias", access.host_key_alias.clone()),
+        ("StrictHostKeyChecking", "yes".to_owned()),
+        ("PasswordAuthentication", "no".to_owned()),
+        ("LogLevel", "ERROR".to_owned()),
+    ];
+    let mut args = vec!["-F".to_owned(), "none".to_owned()];
+    args.extend(
+        options.into_iter().flat_map(|(name, value)| ["-o".to_owned(), format!("{name}={value}")]),
+    );
+    if !command.is_empty() {
+        args.push(if terminal { "-t" } else { "-T" }.to_owned());
+    }
+    args.push(format!("{}@{}", access.user, vm.name));
+    match command {
+        [] => {}
+        [line] => args.extend(["--".to_owned(), line.clone()]),
+        several => {
+            args.push("--".to_owned());
+            args.extend(several.iter().map(|word| quote(word)));
+        }
+    }
+    args
+}
+
+/// A word that a POSIX shell reads back as it is.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Connects standard input and output to a port of the guest.
+pub async fn proxy(key: &str, port: u16) -> Result<ExitCode, CommandError> {
+    let client = daemon::connect().await?;
+    let vm = running(&client, key).await?;
+    let vsock = vm.run.map(|run| run.vsock).unwrap_or_default();
+    let stream = AgentClient::new(Path::new(&vsock), STREAM_LIMIT).stream(port).await?;
+    let (mut from_guest, mut to_guest) = split(stream);
+    let (mut stdin, mut stdout) = (tokio::io::stdin(), tokio::io::stdout());
+    let upload = copy(&mut stdin, &mut to_guest);
+    let download = async {
+        copy(&mut from_guest, &mut stdout).await?;
+        stdout.flush().await
+    };
+    tokio::pin!(upload, download);
+    tokio::select! {
+        result = &mut download => return result.map(|()| OK).map_err(CommandError::from),
+        result = &mut upload => result.map(drop)?,
+    }
+    // Hybrid vsock has no half-close: to close our side would cut off what the guest still
+    // has to say. It ends by itself, or has nobody left to talk to.
+    if let Ok(result) = tokio::time::timeout(LINGER, download).await {
+        result?;
+    }
+    Ok(OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_shell() {
+        assert_eq!(quote("a-b/c"), "a-b/c");
+        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quote(""), "''");
+    }
+}

@@ -1,0 +1,116 @@
+//! The daemon, as the command line sees it: a client that starts it when needed.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use banger_core::api::DaemonStatus;
+use banger_core::dirs::Dirs;
+use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+use banger_wire::{Client, Endpoint, Method, WireError};
+
+use crate::error::CommandError;
+
+/// How long an ordinary request may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// How long the daemon may take to start: it takes up and unwinds VMs first.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// banger's folders.
+pub fn dirs() -> Result<Dirs, CommandError> {
+    let dirs = Dirs::from_env(|name| std::env::var_os(name).map(PathBuf::from));
+    dirs.map_err(|error| CommandError::new(error.to_string()))
+}
+
+/// A client of the daemon's API.
+pub fn client(dirs: &Dirs) -> Client {
+    Client::new(Endpoint::Unix(dirs.socket()), REQUEST_LIMIT)
+}
+
+/// The daemon's status; nothing if it does not run.
+pub async fn status(dirs: &Dirs) -> Result<Option<DaemonStatus>, CommandError> {
+    match client(dirs).get("/v1/daemon").await {
+        Ok(status) => Ok(Some(status)),
+        Err(WireError::Connect { source, path }) => {
+            let gone = [std::io::ErrorKind::NotFound, std::io::ErrorKind::ConnectionRefused];
+            if gone.contains(&source.kind()) {
+                return Ok(None);
+            }
+            Err(WireError::Connect { source, path }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A client of a daemon that runs: starts it if it does not.
+pub async fn connect() -> Result<Client, CommandError> {
+    let dirs = dirs()?;
+    if status(&dirs).await?.is_none() {
+        start(&dirs).await?;
+    }
+    Ok(client(&dirs))
+}
+
+/// Starts the daemon and waits until it answers.
+pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
+    std::fs::create_dir_all(&dirs.state)?;
+    let log = dirs.state.join("bangerd.log");
+    let from = std::fs::metadata(&log).map_or(0, |m| m.len());
+    let mut command = Command::new(Tool::Bangerd);
+    // The daemon must see the same folders and programs as we do.
+    for (name, value) in std::env::vars_os() {
+        if let Some(name) = name.to_str() {
+            command = command.env(name, value);
+        }
+    }
+    let pid = HostRunner::new(Tools::discover()).detach(&command, &log)?;
+    let deadline = Instant::now() + START_LIMIT;
+    loop {
+        if let Some(status) = status(dirs).await? {
+            return Ok(status);
+        }
+        let ended = ended(pid);
+        if ended || Instant::now() > deadline {
+            let what = if ended { "ended at once" } else { "does not answer" };
+            let message = format!("the daemon {what}:\n{}", log_tail(&log, from));
+            let remedy = format!("its log is {}", log.display());
+            return Err(CommandError::new(message).remedy(remedy).code(5));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Stops the daemon and waits until it is gone. Returns whether it ran.
+pub async fn stop(dirs: &Dirs) -> Result<bool, CommandError> {
+    if status(dirs).await?.is_none() {
+        return Ok(false);
+    }
+    client(dirs).send::<()>(Method::POST, "/v1/daemon/stop", None).await?;
+    let deadline = Instant::now() + REQUEST_LIMIT;
+    while dirs.socket().exists() {
+        if Instant::now() > deadline {
+            return Err(CommandError::new("the daemon does not end").code(5));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(true)
+}
+
+/// Whether a child of ours has ended. It is not reaped: we end soon ourselves.
+fn ended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z') || rest.is_empty())
+}
+
+/// The messages that the daemon logged since `from`.
+fn log_tail(log: &Path, from: u64) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let from = usize::try_from(from).unwrap_or(0).min(text.len());
+    let text = String::from_utf8_lossy(&text[from..]).into_owned();
+    let message = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(value.get("fields")?.get("message")?.as_str()?.to_owned())
+    };
+    let lines: Vec<_> =
+        text.lines().map(|line| message(line).unwrap_or_else(|| line.to_owned())).collect();
+    lines[lines.len().saturating_sub(5)..].join("\n")
+}

@@ -1,0 +1,89 @@
+//! Standard output and standard error. A reader that went away is not an error.
+
+use std::io::Write as _;
+
+use serde::Serialize;
+
+/// Prints a line to standard output.
+pub fn line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints a line to standard error.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Prints an error and what to do about it.
+pub fn error(message: &str, remedy: Option<&str>) {
+    note(&format!("error: {message}"));
+    if let Some(remedy) = remedy {
+        note(&format!("hint: {remedy}"));
+    }
+}
+
+/// Prints a value as JSON: indented on a terminal, one line otherwise.
+pub fn json<T: Serialize>(value: &T) {
+    use std::io::IsTerminal as _;
+    let text = if std::io::stdout().is_terminal() {
+        serde_json::to_string_pretty(value)
+    } else {
+        serde_json::to_string(value)
+    };
+    // What the API sent can be said in JSON.
+    line(&text.unwrap_or_default());
+}
+
+/// Rows under a header, in columns.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let all = || {
+        std::iter::once(header.iter().map(|h| (*h).to_owned()).collect())
+            .chain(rows.iter().cloned())
+    };
+    let widths: Vec<usize> = (0..header.len())
+        .map(|i| {
+            all()
+                .filter_map(|row: Vec<String>| row.get(i).map(|cell| cell.chars().count()))
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let line = |row: Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    all().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A duration in milliseconds as people read it.
+pub fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{:.1} s", ms as f64 / 1000.0),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1000),
+        3_600_000..86_400_000 => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+        _ => format!("{} d {} h", ms / 86_400_000, ms % 86_400_000 / 3_600_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows =
+            [vec!["dev".into(), "running".into()], vec!["a-long-name".into(), "stopped".into()]];
+        insta::assert_snapshot!(table(&["NAME", "STATE"], &rows), @r"
+        NAME         STATE
+        dev          running
+        a-long-name  stopped
+        ");
+    }
+
+    #[test]
+    fn durations_read_well() {
+        let all = [7, 1_500, 61_000, 3_660_000, 90_000_000].map(duration).join(", ");
+        insta::assert_snapshot!(all, @"7 ms, 1.5 s, 1 min 1 s, 1 h 1 min, 1 d 1 h");
+    }
+}

@@ -1,0 +1,146 @@
+//! The daemon from its start to its end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use banger_core::config::{Config, ConfigError};
+use banger_core::dirs::{Dirs, DirsError};
+use banger_exec::{HostRunner, Runner, Tools};
+use banger_host::{Host, Kvm};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+use crate::engine::{Engine, Parts};
+use crate::error::OpError;
+use crate::serve::api;
+use crate::serve::socket::{self, SocketError};
+use crate::store::{Store, StoreError};
+
+/// How long requests under way have to end when the daemon stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// The daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// Its folders.
+    #[error(transparent)]
+    Dirs(#[from] DirsError),
+    /// The configuration.
+    #[error("the configuration {} cannot be used: {source}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: ConfigError,
+    },
+    /// The socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The state that was found.
+    #[error("the state of an earlier daemon could not be taken up")]
+    Reconcile(#[from] OpError),
+    /// A file.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Reads the configuration; the defaults where there is none.
+///
+/// # Errors
+/// It cannot be read or used.
+pub fn read_config(dirs: &Dirs) -> Result<Config, DaemonError> {
+    let path = dirs.config.join("config.toml");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Config::parse(&text).map_err(|source| DaemonError::Config { path, source }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
+        Err(source) => Err(DaemonError::File { path, source }),
+    }
+}
+
+/// Runs the daemon until it is told to stop. VMs run on.
+///
+/// # Errors
+/// It cannot start.
+pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
+    let config = read_config(&dirs)?;
+    for dir in [&dirs.state, &dirs.cache] {
+        make_private(dir).map_err(|source| DaemonError::File { path: dir.clone(), source })?;
+    }
+    let lock = socket::lock(&dirs.run)?;
+    let store = Store::open(&dirs.state.join("banger.db"))?;
+    let runner: Arc<dyn Runner> = Arc::new(HostRunner::new(Tools::discover()));
+    let kvm = banger_host::kvm();
+    if let Kvm::Unusable(reason) = &kvm {
+        tracing::info!(reason, "KVM does not work here: VMs are emulated");
+    }
+    let engine = Engine::new(Parts {
+        store,
+        host: Arc::new(Host::new(runner.clone())),
+        runner,
+        config,
+        agent: companion("banger-agent"),
+        kvm: kvm == Kvm::Usable,
+        dirs: dirs.clone(),
+    });
+    engine.reconcile().await?;
+    let listener = socket::bind(&dirs.socket(), &lock)?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        "bangerd serves {}",
+        dirs.socket().display()
+    );
+    let stop = Arc::new(Notify::new());
+    let router = api::router(engine, stop.clone());
+    let stopping = Arc::new(Notify::new());
+    let told = stopping.clone();
+    let server = socket::serve(listener, router, async move {
+        until_told(&stop).await;
+        told.notify_one();
+    });
+    // An event stream would hold a graceful end up for ever.
+    tokio::select! {
+        served = server => {
+            served.map_err(|source| DaemonError::File { path: dirs.socket(), source })?;
+        }
+        () = async { stopping.notified().await; tokio::time::sleep(GRACE).await } => {}
+    }
+    let _ = std::fs::remove_file(dirs.socket());
+    tracing::info!("bangerd ends; VMs run on");
+    Ok(())
+}
+
+async fn until_told(stop: &Notify) {
+    let terminate = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = stop.notified() => {}
+        () = terminate => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+fn make_private(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// The program that is installed beside this one.
+fn companion(name: &str) -> PathBuf {
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name)));
+    beside.unwrap_or_else(|| PathBuf::from(name))
+}

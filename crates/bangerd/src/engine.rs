@@ -1,0 +1,291 @@
+//! The engine: operations on VMs and images.
+//!
+//! One task per VM owns its transitions. What it acquires on the host goes
+//! through [`resources`], which writes it down first.
+
+pub mod oplog;
+pub mod reconcile;
+pub mod resources;
+pub mod task;
+pub mod vm;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use banger_core::api::{ApiError, CreateVm, ErrorKind};
+use banger_core::config::Config;
+use banger_core::dirs::Dirs;
+use banger_core::id::{ImageId, OperationId, VmId};
+use banger_core::image::Image;
+use banger_core::name::Name;
+use banger_core::operation::{Operation, OperationKind};
+use banger_core::policy::Request;
+use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm, WaitFor};
+use banger_exec::{Cancel, Runner};
+use banger_host::HostOps;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::{now, now_ms};
+use crate::engine::oplog::OpLog;
+use crate::engine::task::{Message, VmTask};
+use crate::engine::vm::VmCtx;
+use crate::store::vms::VmRow;
+use crate::store::{Store, StoreError, images, operations, vms};
+
+/// What the engine works with.
+pub struct Parts {
+    /// The database.
+    pub store: Store,
+    /// The host's resources.
+    pub host: Arc<dyn HostOps>,
+    /// The host's programs.
+    pub runner: Arc<dyn Runner>,
+    /// Where things are.
+    pub dirs: Dirs,
+    /// What the user configured.
+    pub config: Config,
+    /// The static agent binary that goes into images.
+    pub agent: PathBuf,
+    /// Whether KVM works here.
+    pub kvm: bool,
+}
+
+/// The engine. Clones share it.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    tasks: Mutex<HashMap<VmId, mpsc::UnboundedSender<Message>>>,
+    cancels: Mutex<HashMap<OperationId, Cancel>>,
+}
+
+impl std::ops::Deref for Engine {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0.parts
+    }
+}
+
+impl Engine {
+    /// An engine that knows no VM yet; [`reconcile`] brings in those that exist.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let (tasks, cancels) = Default::default();
+        Self(Arc::new(Inner { parts, tasks, cancels }))
+    }
+
+    /// Begins an operation of `kind`.
+    pub(crate) async fn begin(
+        &self,
+        kind: OperationKind,
+        target: &str,
+        vm: Option<VmId>,
+    ) -> Result<OpLog, StoreError> {
+        let id = OperationId::from_bits(rand::random());
+        let operation = Operation {
+            id: id.clone(),
+            kind,
+            target: target.to_owned(),
+            vm,
+            started_at_ms: now_ms(),
+            outcome: None,
+        };
+        self.store.run(move |db| operations::begin(db, &operation)).await?;
+        let cancel = Cancel::default();
+        lock(&self.0.cancels).insert(id.clone(), cancel.clone());
+        Ok(OpLog::new(id, self.store.clone(), cancel))
+    }
+
+    /// Forgets the cancel flag of an operation that has ended.
+    pub(crate) fn ended(&self, id: &OperationId) {
+        lock(&self.0.cancels).remove(id);
+    }
+
+    /// Asks an operation to stop. Fine if it has ended.
+    pub fn cancel(&self, id: &OperationId) {
+        if let Some(cancel) = lock(&self.0.cancels).get(id) {
+            cancel.cancel();
+        }
+    }
+
+    /// How many operations are under way.
+    #[must_use]
+    pub fn active_operations(&self) -> usize {
+        lock(&self.0.cancels).len()
+    }
+
+    /// Starts the task of a VM that is in the database.
+    pub(crate) fn spawn_task(&self, ctx: VmCtx) -> mpsc::UnboundedSender<Message> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let id = ctx.vm().id;
+        lock(&self.0.tasks).insert(id.clone(), sender.clone());
+        let engine = self.clone();
+        tokio::spawn(async move {
+            VmTask::new(engine.clone(), ctx, receiver).run().await;
+            lock(&engine.0.tasks).remove(&id);
+        });
+        sender
+    }
+
+    /// Defines a VM and begins to create it.
+    ///
+    /// # Errors
+    /// The request makes no sense here, or the name is taken.
+    pub async fn create(&self, request: CreateVm) -> Result<OperationId, ApiError> {
+        let image = self.image(request.image.as_deref().unwrap_or(&self.config.image)).await?;
+        let vm = self.define(&request, &image)?;
+        let opencode_password = vm.spec.opencode.then(secret);
+        let row = VmRow { vm: vm.clone(), opencode_password };
+        self.store.run(move |db| vms::insert(db, &row)).await.map_err(store_error)?;
+        let target = vm.name.as_str().to_owned();
+        let begun = self.begin(OperationKind::VmCreate, &target, Some(vm.id.clone())).await;
+        let log = begun.map_err(store_error)?;
+        let id = log.id().clone();
+        let task = self.spawn_task(VmCtx::new(self.clone(), vm));
+        // The task was just started: it takes the message.
+        let _ = task.send(Message::Create { log, start: request.start });
+        Ok(id)
+    }
+
+    fn define(&self, request: &CreateVm, image: &Image) -> Result<Vm, ApiError> {
+        let config = &self.config;
+        let vcpus = request.vcpus.unwrap_or(config.vcpus);
+        let memory = request.memory.unwrap_or(config.memory);
+        let disk = request.disk.unwrap_or(config.disk);
+        banger_core::vm::check_size(vcpus, memory, disk)
+            .map_err(|reason| ApiError::new(ErrorKind::Invalid, reason))?;
+        let name = match &request.name {
+            Some(name) => name.clone(),
+            None => generated_name()?,
+        };
+        let wants_opencode = request.opencode.unwrap_or(config.opencode);
+        if request.opencode == Some(true) && image.opencode.is_none() {
+            let message = format!("the image '{}' has no opencode", image.name);
+            return Err(ApiError::new(ErrorKind::Invalid, message));
+        }
+        Ok(Vm {
+            id: VmId::from_bits(rand::random()),
+            name,
+            spec: VmSpec {
+                image: image.id.clone(),
+                image_name: image.name.clone(),
+                vcpus,
+                memory,
+                disk,
+                network: request.network.unwrap_or(Network::User),
+                opencode: wants_opencode && image.opencode.is_some(),
+                vmm: Vmm::Qemu,
+                root_disk: RootDisk::Qcow2,
+                root_disk_reason: "instant on any file system, and QEMU can use it".to_owned(),
+            },
+            state: VmState::Defined,
+            created_at: now(),
+            run: None,
+        })
+    }
+
+    /// Asks for something of a VM and begins the operation.
+    ///
+    /// # Errors
+    /// There is no such VM, or its state does not allow it.
+    pub async fn request(
+        &self,
+        vm: &VmId,
+        request: Request,
+        wait: WaitFor,
+    ) -> Result<OperationId, ApiError> {
+        let gone = || ApiError::new(ErrorKind::NotFound, "the VM is gone");
+        let task = lock(&self.0.tasks).get(vm).cloned().ok_or_else(gone)?;
+        let (reply, answer) = oneshot::channel();
+        task.send(Message::Request { request, wait, reply }).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// The VM that `key` means: a name, an id or a unique prefix of an id.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub async fn vm(&self, key: &str) -> Result<VmRow, ApiError> {
+        let wanted = key.to_owned();
+        let found = self.store.run(move |db| vms::find(db, &wanted)).await.map_err(store_error)?;
+        only(found, "VM", key, "see 'banger vm list'")
+    }
+
+    /// The image that `key` means.
+    ///
+    /// # Errors
+    /// There is none, or several.
+    pub async fn image(&self, key: &str) -> Result<Image, ApiError> {
+        let wanted = key.to_owned();
+        let found =
+            self.store.run(move |db| images::find(db, &wanted)).await.map_err(store_error)?;
+        let remedy = format!(
+            "build it with 'banger image build debian --name {key}', or see 'banger image list'"
+        );
+        only(found, "image", key, &remedy)
+    }
+
+    /// Removes an image that no VM uses.
+    ///
+    /// # Errors
+    /// A VM uses it, or its files cannot be removed.
+    pub async fn delete_image(&self, id: &ImageId) -> Result<(), ApiError> {
+        let image = id.clone();
+        let users =
+            self.store.run(move |db| images::delete(db, &image)).await.map_err(store_error)?;
+        if !users.is_empty() {
+            let message = format!("the image is used by {}", users.join(", "));
+            return Err(
+                ApiError::new(ErrorKind::Conflict, message).remedy("delete those VMs first")
+            );
+        }
+        let failures = self.release(id.as_str(), false).await.map_err(store_error)?;
+        if failures.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorKind::Internal, failures.join("\n")))
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // The maps stay whole whatever panics: an insert or remove is one step.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn only<T>(mut found: Vec<T>, what: &str, key: &str, remedy: &str) -> Result<T, ApiError> {
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (Some(_), false) => {
+            let message = format!("'{key}' is the start of several ids");
+            Err(ApiError::new(ErrorKind::Conflict, message)
+                .remedy("write more of the id, or the name"))
+        }
+        (None, _) => {
+            let message = format!("there is no {what} '{key}'");
+            Err(ApiError::new(ErrorKind::NotFound, message).remedy(remedy))
+        }
+    }
+}
+
+/// The API's error for a failure of the database.
+pub fn store_error(error: StoreError) -> ApiError {
+    match error {
+        StoreError::NameTaken(_) => ApiError::new(ErrorKind::Conflict, error.to_string())
+            .remedy("choose another name, or delete the one that has it"),
+        error => ApiError::new(ErrorKind::Internal, crate::error::chain(&error)),
+    }
+}
+
+/// 128 random bits as hexadecimal digits.
+fn secret() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+fn generated_name() -> Result<Name, ApiError> {
+    let name = petname::petname(2, "-");
+    let internal = |message: &str| ApiError::new(ErrorKind::Internal, message);
+    let name = name.ok_or_else(|| internal("no name could be generated"))?;
+    name.parse().map_err(|_| internal("an unusable name was generated"))
+}

@@ -1,0 +1,81 @@
+//! The log of one operation.
+
+use std::time::Instant;
+
+use banger_core::id::OperationId;
+use banger_core::operation::{EventKind, Outcome};
+use banger_exec::Cancel;
+
+use crate::clock::now_ms;
+use crate::error::OpError;
+use crate::store::{Store, StoreError, operations};
+
+/// Appends to the log of one operation. Clones share it.
+#[derive(Debug, Clone)]
+pub struct OpLog {
+    id: OperationId,
+    store: Store,
+    cancel: Cancel,
+}
+
+impl OpLog {
+    pub(super) fn new(id: OperationId, store: Store, cancel: Cancel) -> Self {
+        Self { id, store, cancel }
+    }
+
+    /// The operation.
+    #[must_use]
+    pub fn id(&self) -> &OperationId {
+        &self.id
+    }
+
+    /// What is set when the operation is to stop.
+    #[must_use]
+    pub fn cancel(&self) -> &Cancel {
+        &self.cancel
+    }
+
+    /// Fails if the operation is to stop.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn check(&self) -> Result<(), OpError> {
+        if self.cancel.is_cancelled() { Err(OpError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Appends an event.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn append(&self, kind: EventKind) -> Result<(), StoreError> {
+        let (id, at) = (self.id.clone(), now_ms());
+        self.store.run(move |db| operations::append(db, Some(&id), at, &kind)).await
+    }
+
+    /// Runs `work` as a stage.
+    ///
+    /// # Errors
+    /// `work`'s, or the operation was cancelled before it began.
+    pub async fn stage<T>(
+        &self,
+        stage: &str,
+        work: impl Future<Output = Result<T, OpError>>,
+    ) -> Result<T, OpError> {
+        self.check()?;
+        let started = Instant::now();
+        self.append(EventKind::StageStarted { stage: stage.to_owned() }).await?;
+        let value = work.await?;
+        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.append(EventKind::StageDone { stage: stage.to_owned(), ms }).await?;
+        Ok(value)
+    }
+
+    /// Ends the operation.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn finish(&self, outcome: Outcome) -> Result<(), StoreError> {
+        let (id, at) = (self.id.clone(), now_ms());
+        self.store.run(move |db| operations::finish(db, &id, at, &outcome)).await
+    }
+}

@@ -1,0 +1,204 @@
+//! One task per VM. It takes requests by the policy's table, runs one at a
+//! time, and sees at once when the VMM ends by itself.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+
+use banger_core::api::{ApiError, ErrorKind};
+use banger_core::id::OperationId;
+use banger_core::operation::{Object, OperationKind, Outcome};
+use banger_core::policy::{self, Decision, Request};
+use banger_core::resource::ProcessId;
+use banger_core::vm::{VmState, WaitFor};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::engine::oplog::OpLog;
+use crate::engine::vm::VmCtx;
+use crate::engine::{Engine, store_error};
+
+/// What a VM's task is told.
+pub enum Message {
+    /// Make the VM; the first message of a new one.
+    Create {
+        /// The operation.
+        log: OpLog,
+        /// How far to start it; none leaves it stopped.
+        start: Option<WaitFor>,
+    },
+    /// A client's request.
+    Request {
+        /// What.
+        request: Request,
+        /// How far a start waits.
+        wait: WaitFor,
+        /// The operation that was begun.
+        reply: oneshot::Sender<Result<OperationId, ApiError>>,
+    },
+}
+
+#[derive(Clone)]
+enum Job {
+    Create { start: Option<WaitFor> },
+    Request { request: Request, wait: WaitFor },
+}
+
+impl Job {
+    /// What the policy sees of it. A create is busy with a start once its disks are there.
+    fn busy(&self, state: &VmState) -> Option<Request> {
+        match self {
+            Self::Create { .. } if matches!(state, VmState::Defined | VmState::Provisioning) => {
+                None
+            }
+            Self::Create { .. } => Some(Request::Start),
+            Self::Request { request, .. } => Some(*request),
+        }
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The task of one VM.
+pub struct VmTask {
+    engine: Engine,
+    ctx: VmCtx,
+    messages: mpsc::UnboundedReceiver<Message>,
+    queue: VecDeque<(Job, OpLog)>,
+    current: Option<(Job, OpLog)>,
+}
+
+impl VmTask {
+    /// A task for a VM that is in the database.
+    #[must_use]
+    pub fn new(engine: Engine, ctx: VmCtx, messages: mpsc::UnboundedReceiver<Message>) -> Self {
+        Self { engine, ctx, messages, queue: VecDeque::new(), current: None }
+    }
+
+    /// Runs until the VM is gone.
+    pub async fn run(mut self) {
+        let mut work: Option<Work> = None;
+        loop {
+            if work.is_none() {
+                let Some((job, log)) = self.queue.pop_front() else {
+                    if self.ctx.is_gone() {
+                        return;
+                    }
+                    tokio::select! {
+                        message = self.messages.recv() => match message {
+                            Some(message) => self.take(message).await,
+                            None => return,
+                        },
+                        how = vmm_end(self.ctx.process()) => self.ctx.vmm_ended(how).await,
+                    }
+                    continue;
+                };
+                work = Some(self.start(job.clone(), log.clone()));
+                self.current = Some((job, log));
+            }
+            let Some(running) = &mut work else { continue };
+            tokio::select! {
+                () = running => {
+                    work = None;
+                    if let Some((_, log)) = self.current.take() {
+                        self.engine.ended(log.id());
+                    }
+                }
+                Some(message) = self.messages.recv() => self.take(message).await,
+            }
+        }
+    }
+
+    fn start(&self, job: Job, log: OpLog) -> Work {
+        let ctx = self.ctx.clone();
+        Box::pin(async move {
+            if ctx.is_gone() {
+                return finish_gone(&log).await;
+            }
+            match job {
+                Job::Create { start } => ctx.create(&log, start).await,
+                Job::Request { request: Request::Start, wait } => ctx.start_op(&log, wait).await,
+                Job::Request { request: Request::Stop, .. } => ctx.stop_op(&log).await,
+                Job::Request { request: Request::Restart, wait } => {
+                    ctx.restart_op(&log, wait).await
+                }
+                Job::Request { request: Request::Kill, .. } => ctx.kill_op(&log).await,
+                Job::Request { request: Request::Delete, .. } => ctx.delete_op(&log).await,
+            }
+        })
+    }
+
+    async fn take(&mut self, message: Message) {
+        match message {
+            Message::Create { log, start } => self.queue.push_back((Job::Create { start }, log)),
+            Message::Request { request, wait, reply } => {
+                let answer = self.decide(request, wait).await;
+                // A client that went away did not cancel.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+
+    async fn decide(&mut self, request: Request, wait: WaitFor) -> Result<OperationId, ApiError> {
+        let vm = self.ctx.vm();
+        let last = self.queue.back().or(self.current.as_ref());
+        let busy = last.and_then(|(job, _)| job.busy(&vm.state));
+        let decision = policy::accept(&vm.state, busy, request);
+        if let Decision::Deny(reason) = decision {
+            let message = format!("cannot {} '{}': {reason}", verb(request), vm.name);
+            return Err(ApiError::new(ErrorKind::Conflict, message));
+        }
+        let begun = self.engine.begin(kind(request), vm.name.as_str(), Some(vm.id.clone())).await;
+        let log = begun.map_err(store_error)?;
+        let id = log.id().clone();
+        if decision == Decision::Ignore {
+            let object = Some(Box::new(Object::Vm(vm)));
+            log.finish(Outcome::Succeeded { object }).await.map_err(store_error)?;
+            self.engine.ended(&id);
+            return Ok(id);
+        }
+        if decision == Decision::Preempt {
+            for (_, log) in self.current.iter().chain(&self.queue) {
+                log.cancel().cancel();
+            }
+        }
+        self.queue.push_back((Job::Request { request, wait }, log));
+        Ok(id)
+    }
+}
+
+async fn finish_gone(log: &OpLog) {
+    // The VM that a request waited for was unwound: for a delete, that is success.
+    if let Err(error) = log.finish(Outcome::Succeeded { object: None }).await {
+        tracing::error!(%error, "an operation could not be ended");
+    }
+}
+
+fn kind(request: Request) -> OperationKind {
+    match request {
+        Request::Start => OperationKind::VmStart,
+        Request::Stop => OperationKind::VmStop,
+        Request::Restart => OperationKind::VmRestart,
+        Request::Kill => OperationKind::VmKill,
+        Request::Delete => OperationKind::VmDelete,
+    }
+}
+
+fn verb(request: Request) -> &'static str {
+    match request {
+        Request::Start => "start",
+        Request::Stop => "stop",
+        Request::Restart => "restart",
+        Request::Kill => "kill",
+        Request::Delete => "delete",
+    }
+}
+
+/// Waits for the end of a VMM and says how it ended; for ever if there is none.
+async fn vmm_end(process: Option<ProcessId>) -> String {
+    let Some(process) = process else { return std::future::pending().await };
+    let Some(exit) = banger_host::exit_handle(&process) else { return "it ended".to_owned() };
+    if let Err(error) = exit.ended().await {
+        tracing::error!(%error, "the end of a VMM cannot be watched");
+        return std::future::pending().await;
+    }
+    exit.reap().unwrap_or_else(|| "it ended".to_owned())
+}

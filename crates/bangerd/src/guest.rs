@@ -1,0 +1,149 @@
+//! Waiting for a guest: the agent, the SSH server, the opencode server.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use banger_core::agent::{Health, Service};
+use banger_core::resource::ProcessId;
+use banger_core::vm::{OPENCODE_PORT, SSH_PORT};
+use banger_host::is_alive;
+use banger_wire::agent::AgentClient;
+use banger_wire::header::AUTHORIZATION;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::engine::oplog::OpLog;
+use crate::error::{OpError, chain};
+
+/// One attempt's limit: before the guest's vsock driver is up, a connect may
+/// stay without an answer for ever.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// Between attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How much of a console is shown with a failure.
+const TAIL_BYTES: usize = 4096;
+const TAIL_LINES: usize = 25;
+
+/// Waits for one guest that is starting.
+pub struct Probe<'a> {
+    /// The operation: its cancel ends the wait.
+    pub log: &'a OpLog,
+    /// The VMM: its end ends the wait.
+    pub process: &'a ProcessId,
+    /// How long each stage may take.
+    pub limit: Duration,
+    /// The hybrid vsock socket.
+    pub vsock: &'a Path,
+}
+
+impl Probe<'_> {
+    /// Waits for the agent.
+    ///
+    /// # Errors
+    /// Not in time, cancelled, or the VMM ended; so too below.
+    pub async fn agent(&self) -> Result<Health, OpError> {
+        self.poll("agent", |agent| async move { agent.health().await.map_err(|e| chain(&e)) }).await
+    }
+
+    /// Waits for the SSH server to send its banner (RFC 4253, 4.2).
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub async fn ssh(&self) -> Result<(), OpError> {
+        self.poll("ssh", |agent| async move {
+            // Each connection makes sshd fork: ask the agent until there is somebody to talk to.
+            let health = agent.health().await.map_err(|e| chain(&e))?;
+            if health.sshd != Service::Listening {
+                return Err(format!("sshd is {:?}", health.sshd).to_lowercase());
+            }
+            let mut stream = agent.stream(SSH_PORT).await.map_err(|e| chain(&e))?;
+            let mut banner = [0; 4];
+            stream.read_exact(&mut banner).await.map_err(|e| e.to_string())?;
+            // Closed with bytes unread, the connection would stay open in the guest: the
+            // vsock process does not pass a reset on.
+            let _ = stream.shutdown().await;
+            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            if &banner == b"SSH-" { Ok(()) } else { Err("no SSH server on port 22".to_owned()) }
+        })
+        .await
+    }
+
+    /// Waits for the opencode server to be healthy.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub async fn opencode(&self, password: &str) -> Result<(), OpError> {
+        let credentials = BASE64_STANDARD.encode(format!("opencode:{password}"));
+        let basic = format!("Basic {credentials}");
+        self.poll("opencode", |agent| {
+            let basic = basic.clone();
+            async move {
+                let headers = [(AUTHORIZATION, basic.as_str())];
+                let reply =
+                    agent.http_get(OPENCODE_PORT, "/global/health", &headers, ATTEMPT).await;
+                let health: serde_json::Value =
+                    reply.and_then(|reply| reply.json()).map_err(|e| chain(&e))?;
+                let healthy = health.get("healthy").and_then(serde_json::Value::as_bool);
+                if healthy == Some(true) { Ok(()) } else { Err(format!("it says {health}")) }
+            }
+        })
+        .await
+    }
+
+    async fn poll<T, F: Future<Output = Result<T, String>>>(
+        &self,
+        stage: &'static str,
+        attempt: impl Fn(AgentClient) -> F,
+    ) -> Result<T, OpError> {
+        let deadline = Instant::now() + self.limit;
+        loop {
+            self.log.check()?;
+            let tried =
+                tokio::time::timeout(ATTEMPT, attempt(AgentClient::new(self.vsock, ATTEMPT))).await;
+            let last = match tried {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(last)) => last,
+                Err(_) => "no answer".to_owned(),
+            };
+            if !is_alive(self.process) {
+                let how = banger_host::exit_handle(self.process).and_then(|exit| exit.reap());
+                return Err(OpError::Ended {
+                    how: how.unwrap_or_else(|| "its VMM is gone".to_owned()),
+                });
+            }
+            if Instant::now() > deadline {
+                return Err(OpError::NotReady { stage, limit: self.limit, last });
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The last lines of a console or log, without control characters.
+#[must_use]
+pub fn console_tail(path: &Path) -> String {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+    let text: String =
+        String::from_utf8_lossy(tail).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_is_the_last_lines_without_control_characters() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("console");
+        let text: String = (0..100).map(|i| format!("\x1b[1mline {i}\r\n\r\n")).collect();
+        std::fs::write(&path, text).unwrap();
+        let tail = console_tail(&path);
+        assert_eq!(tail.lines().count(), TAIL_LINES);
+        assert!(tail.ends_with("[1mline 99") && !tail.contains('\x1b'), "{tail}");
+        assert_eq!(console_tail(&dir.path().join("none")), "");
+    }
+}

@@ -1,0 +1,184 @@
+//! Building an image: put together in a scratch folder, moved into place whole.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use banger_core::api::{ApiError, BuildImage};
+use banger_core::id::{ImageId, OperationId};
+use banger_core::image::Image;
+use banger_core::operation::{EventKind, Object, OperationKind, Outcome};
+use banger_core::resource::{Observed, ResourceSpec};
+use banger_image::build::{BuildEnv, Reporter};
+use banger_image::debian::{self, DebianRequest};
+use tokio::runtime::Handle;
+
+use crate::clock::now;
+use crate::engine::oplog::OpLog;
+use crate::engine::resources::blocking;
+use crate::engine::{Engine, lock, store_error};
+use crate::error::{OpError, chain};
+use crate::store::journal::{self, Scope};
+use crate::store::{StoreError, images};
+
+impl Engine {
+    /// Begins to build an image.
+    ///
+    /// # Errors
+    /// The name is taken.
+    pub async fn build_image(&self, request: BuildImage) -> Result<OperationId, ApiError> {
+        let name = request.name.as_str().to_owned();
+        let taken = name.clone();
+        let known = self.store.run(|db| images::list(db)).await.map_err(store_error)?;
+        if known.iter().any(|image| image.name == request.name) {
+            return Err(store_error(StoreError::NameTaken(taken)));
+        }
+        let log = self.begin(OperationKind::ImageBuild, &name, None).await.map_err(store_error)?;
+        let id = log.id().clone();
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let outcome = engine.run_build(&log, request).await;
+            if let Err(error) = log.finish(outcome).await {
+                tracing::error!(operation = %log.id(), %error, "an operation could not be ended");
+            }
+            engine.ended(log.id());
+        });
+        Ok(id)
+    }
+
+    async fn run_build(&self, log: &OpLog, request: BuildImage) -> Outcome {
+        let image_id = ImageId::from_bits(rand::random());
+        let result = self.try_build(log, request, &image_id).await;
+        let mut rollback = Vec::new();
+        for (owner, always) in [(log.id().as_str(), true), (image_id.as_str(), result.is_err())] {
+            if always {
+                let released = self.release(owner, false).await;
+                rollback.extend(released.unwrap_or_else(|error| vec![chain(&error)]));
+            }
+        }
+        match result {
+            Ok(image) => Outcome::Succeeded { object: Some(Box::new(Object::Image(image))) },
+            Err(error) if error.is_cancelled() && rollback.is_empty() => Outcome::Cancelled,
+            Err(error) => Outcome::Failed { failure: error.failure(rollback, String::new()) },
+        }
+    }
+
+    async fn try_build(
+        &self,
+        log: &OpLog,
+        request: BuildImage,
+        id: &ImageId,
+    ) -> Result<Image, OpError> {
+        let scratch = self.dirs.scratch(log.id().short());
+        let spec = ResourceSpec::Dir { path: scratch.clone() };
+        self.acquire(log.id().as_str(), Scope::Life, spec, log.cancel()).await?;
+        let staging = scratch.join("image");
+        let request = DebianRequest {
+            id: id.clone(),
+            name: request.name,
+            suite: request.suite,
+            packages: request.packages,
+            size: request.size,
+            mirror: request.mirror,
+            opencode: request.opencode,
+            created_at: now(),
+        };
+        let (engine, build_log, staged) = (self.clone(), log.clone(), staging.clone());
+        let image =
+            blocking(move || engine.build_blocking(&build_log, &request, &scratch, &staged))
+                .await?;
+        log.check()?;
+        self.place(&image, &staging).await?;
+        Ok(image)
+    }
+
+    fn build_blocking(
+        &self,
+        log: &OpLog,
+        request: &DebianRequest,
+        scratch: &Path,
+        staging: &Path,
+    ) -> Result<Image, OpError> {
+        std::fs::create_dir(staging)
+            .map_err(OpError::file(format!("create {}", staging.display())))?;
+        let env = BuildEnv {
+            runner: self.runner.as_ref(),
+            agent: &self.agent,
+            cache: &self.dirs.cache,
+            scratch,
+            cancel: log.cancel().clone(),
+        };
+        let reporter =
+            LogReporter { log: log.clone(), runtime: Handle::current(), stage: Mutex::default() };
+        let image = debian::build(request, &env, staging, &reporter);
+        if image.is_ok() {
+            reporter.end_stage();
+        }
+        Ok(image?)
+    }
+
+    /// Moves a whole image to its place and makes it known.
+    async fn place(&self, image: &Image, staging: &Path) -> Result<(), OpError> {
+        let place = self.dirs.image(image.id.as_str());
+        let owner = image.id.to_string();
+        let spec = ResourceSpec::Dir { path: place.clone() };
+        let row = self.store.run(move |db| journal::intend(db, &owner, Scope::Life, &spec)).await?;
+        let staging = staging.to_owned();
+        blocking(move || {
+            let parent = place.parent().unwrap_or(&place);
+            std::fs::create_dir_all(parent)
+                .and_then(|()| std::fs::rename(&staging, &place))
+                .map_err(OpError::file(format!("create {}", place.display())))
+        })
+        .await?;
+        let image = image.clone();
+        let known = self.store.run(move |db| {
+            images::insert(db, &image)?;
+            journal::acquired(db, row, &Observed::default())
+        });
+        Ok(known.await?)
+    }
+}
+
+/// Turns what a build tells into events.
+struct LogReporter {
+    log: OpLog,
+    runtime: Handle,
+    stage: Mutex<Option<(String, Instant)>>,
+}
+
+impl LogReporter {
+    fn append(&self, kind: EventKind) {
+        // In order, so not in tasks of their own; a failure shows in what follows.
+        if let Err(error) = self.runtime.block_on(self.log.append(kind)) {
+            tracing::error!(operation = %self.log.id(), %error, "an event could not be kept");
+        }
+    }
+
+    fn end_stage(&self) {
+        let ended = lock(&self.stage).take();
+        if let Some((stage, started)) = ended {
+            let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.append(EventKind::StageDone { stage, ms });
+        }
+    }
+}
+
+impl Reporter for LogReporter {
+    fn stage(&self, name: &str) {
+        self.end_stage();
+        *lock(&self.stage) = Some((name.to_owned(), Instant::now()));
+        self.append(EventKind::StageStarted { stage: name.to_owned() });
+    }
+
+    fn progress(&self, done: u64, total: Option<u64>) {
+        let stage = lock(&self.stage).as_ref().map(|(name, _)| name.clone());
+        if let Some(stage) = stage {
+            self.append(EventKind::Progress { stage, done, total });
+        }
+    }
+
+    fn log(&self, line: &str) {
+        self.append(EventKind::Log { line: line.to_owned() });
+    }
+}

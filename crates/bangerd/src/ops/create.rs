@@ -1,0 +1,73 @@
+//! Making a VM: its folder, its disks, its identity; then a start.
+
+use banger_core::dirs::vm_files;
+use banger_core::image::files;
+use banger_core::resource::ResourceSpec;
+use banger_core::vm::{StopCause, Transition, Vm, WaitFor};
+
+use crate::engine::oplog::OpLog;
+use crate::engine::resources::blocking;
+use crate::engine::vm::VmCtx;
+use crate::error::OpError;
+use crate::ops::keys;
+use crate::store::journal::Scope;
+
+impl VmCtx {
+    /// Makes the VM and starts it if asked to. If that is cancelled, or fails
+    /// before the agent in the guest first answers, nothing of it stays.
+    pub(crate) async fn create(&self, log: &OpLog, start: Option<WaitFor>) {
+        let result = self.try_create(log, start).await;
+        let (mut rollback, mut console) = (Vec::new(), String::new());
+        if let Err(error) = &result {
+            console = self.console_tail();
+            let answered = self.vm().run.is_some_and(|run| run.boot_id.is_some());
+            let undone = if answered && !error.is_cancelled() {
+                let detail = crate::error::chain(error);
+                self.end_run(Some(log), StopCause::StartFailed { detail }).await
+            } else {
+                self.remove(log).await
+            };
+            rollback = undone.unwrap_or_else(|error| vec![crate::error::chain(&error)]);
+        }
+        self.finish(log, result, rollback, console).await;
+    }
+
+    async fn try_create(&self, log: &OpLog, start: Option<WaitFor>) -> Result<(), OpError> {
+        log.stage("disks", self.provision(log)).await?;
+        match start {
+            Some(wait) => self.start(log, wait).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn provision(&self, log: &OpLog) -> Result<(), OpError> {
+        let vm = self.vm();
+        self.transition(Some(log), Transition::Provision).await?;
+        for spec in self.disks(&vm) {
+            log.check()?;
+            self.engine.acquire(vm.id.as_str(), Scope::Life, spec, log.cancel()).await?;
+        }
+        let (runner, dir) = (self.engine.runner.clone(), self.dir());
+        blocking(move || keys::make_host_key(runner.as_ref(), &dir, &vm.id)).await?;
+        self.transition(Some(log), Transition::Provisioned).await
+    }
+
+    /// What a VM holds for life, in the order it is acquired.
+    fn disks(&self, vm: &Vm) -> [ResourceSpec; 3] {
+        let dir = self.dir();
+        let image = self.engine.dirs.image(vm.spec.image.as_str());
+        [
+            ResourceSpec::Dir { path: dir.clone() },
+            ResourceSpec::Overlay {
+                path: vm_files::overlay(&dir),
+                base: image.join(files::ROOTFS),
+                driver: vm.spec.root_disk,
+            },
+            ResourceSpec::WorkDisk {
+                path: vm_files::work_disk(&dir),
+                seed: image.join(files::WORK_SEED),
+                size: vm.spec.disk,
+            },
+        ]
+    }
+}

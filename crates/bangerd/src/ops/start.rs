@@ -1,0 +1,257 @@
+//! Starting a VM: its segment, its processes, its readiness.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use banger_core::bootargs::{self, Machine};
+use banger_core::dirs::vm_files;
+use banger_core::guest::{BootConfig, GuestNetwork, Identity};
+use banger_core::image::files;
+use banger_core::resource::{ProcessId, ResourceSpec};
+use banger_core::vm::{Network, Readiness, Run, StopCause, Transition, Vm, VmState, WaitFor};
+use banger_host::is_alive;
+
+use crate::clock::now;
+use crate::engine::oplog::OpLog;
+use crate::engine::resources::blocking;
+use crate::engine::vm::VmCtx;
+use crate::error::{OpError, chain};
+use crate::guest;
+use crate::ops::keys;
+use crate::store::journal::Scope;
+use crate::store::vms;
+use crate::vmm::qemu::{Boot, vmm_process, vsock_process};
+use crate::vmm::qmp::Qmp;
+
+/// How long a program may take to make its socket.
+const SOCKET_LIMIT: Duration = Duration::from_secs(20);
+/// A console log larger than this is begun anew at the next start.
+const CONSOLE_LIMIT: u64 = 4 << 20;
+
+/// What a start needs that lies in files; read in one go, off the async threads.
+struct Prepared {
+    boot: Boot,
+}
+
+impl VmCtx {
+    /// Starts the VM; on failure it is stopped again.
+    pub(crate) async fn start_op(&self, log: &OpLog, wait: WaitFor) {
+        let result = self.start_or_stop(log, wait).await;
+        self.finish_start(log, result).await;
+    }
+
+    /// Stops the VM if it runs, then starts it.
+    pub(crate) async fn restart_op(&self, log: &OpLog, wait: WaitFor) {
+        let result = async {
+            if self.vm().state.is_active() {
+                self.stop(log).await?;
+            }
+            self.start_or_stop(log, wait).await
+        };
+        let result = result.await;
+        self.finish_start(log, result).await;
+    }
+
+    async fn finish_start(&self, log: &OpLog, result: Result<(), OpError>) {
+        let console = if result.is_err() { self.console_tail() } else { String::new() };
+        let rollback = match self.vm().state {
+            VmState::Failed { cause, cleanup_pending: true } if result.is_err() => vec![cause],
+            _ => Vec::new(),
+        };
+        self.finish(log, result, rollback, console).await;
+    }
+
+    async fn start_or_stop(&self, log: &OpLog, wait: WaitFor) -> Result<(), OpError> {
+        let result = self.start(log, wait).await;
+        if let Err(error) = &result
+            && self.vm().state.is_active()
+        {
+            let cause = StopCause::StartFailed { detail: chain(error) };
+            self.end_run(Some(log), cause).await?;
+        }
+        result
+    }
+
+    /// Starts the VM and waits until it is as ready as asked. On failure the
+    /// run's resources are still held: the caller knows how much to undo.
+    pub(crate) async fn start(&self, log: &OpLog, wait: WaitFor) -> Result<(), OpError> {
+        let started = Instant::now();
+        self.transition(Some(log), Transition::Start).await?;
+        let process = log.stage("boot", self.boot(log)).await?;
+        self.set_process(Some(process.clone()));
+        let vm = self.vm();
+        let vsock = self.sockets().vsock;
+        let run = Run {
+            started_at: now(),
+            pid: process.pid,
+            vsock: vsock.to_string_lossy().into_owned(),
+            boot_id: None,
+            ready: Vec::new(),
+        };
+        self.change(Some(log), |vm| {
+            vm.run = Some(run);
+            Ok(())
+        })
+        .await?;
+        self.reached("boot", started).await?;
+
+        let limit = self.ready_limit();
+        let probe = guest::Probe { log, process: &process, limit, vsock: &vsock };
+        let health = log.stage("agent", probe.agent()).await?;
+        self.change(Some(log), |vm| {
+            if let Some(run) = &mut vm.run {
+                run.boot_id = Some(health.boot_id);
+            }
+            Ok(())
+        })
+        .await?;
+        self.reached("agent", started).await?;
+        if wait >= WaitFor::Ssh {
+            log.stage("ssh", probe.ssh()).await?;
+            self.reached("ssh", started).await?;
+        }
+        if wait >= WaitFor::Ready && vm.spec.opencode {
+            let row = self.engine.store.run(move |db| vms::get(db, &vm.id)).await?;
+            let password = row.and_then(|row| row.opencode_password).unwrap_or_default();
+            log.stage("opencode", probe.opencode(&password)).await?;
+            self.reached("opencode", started).await?;
+        }
+        self.transition(Some(log), Transition::Ready).await
+    }
+
+    /// How long each readiness stage may take.
+    fn ready_limit(&self) -> Duration {
+        let default = if self.engine.kvm { 60 } else { 240 };
+        Duration::from_secs(self.engine.config.ready_seconds.unwrap_or(default))
+    }
+
+    async fn reached(&self, stage: &str, started: Instant) -> Result<(), OpError> {
+        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.change(None, |vm| {
+            if let Some(run) = &mut vm.run {
+                run.ready.push(Readiness { stage: stage.to_owned(), ms });
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Starts the processes; done when the VMM says that the machine runs.
+    async fn boot(&self, log: &OpLog) -> Result<ProcessId, OpError> {
+        let vm = self.vm();
+        let owner = vm.id.as_str();
+        let (dir, run_dir, sockets) = (self.dir(), self.run_dir(), self.sockets());
+        let acquire = |spec| self.engine.acquire(owner, Scope::Run, spec, log.cancel());
+        acquire(ResourceSpec::Dir { path: run_dir.clone() }).await?;
+        let prepared = self.prepare(&vm, &run_dir).await?;
+
+        let log_path = dir.join("vsock.log");
+        let vsock = acquire(vsock_process(&sockets, &log_path)).await?;
+        wait_for_socket(log, vsock.process.as_ref(), &sockets.vhost, &log_path).await?;
+        log.check()?;
+        let vmm = acquire(vmm_process(&vm, &dir, &sockets, &prepared.boot)).await?;
+        let vmm_log = vm_files::vmm_log(&dir);
+        wait_for_socket(log, vmm.process.as_ref(), &sockets.qmp, &vmm_log).await?;
+        let Some(process) = vmm.process else {
+            return Err(OpError::Internal("the VMM has no process".to_owned()));
+        };
+        let status = match Qmp::connect(&sockets.qmp).await {
+            Ok(mut qmp) => qmp.execute("query-status").await,
+            Err(error) => Err(error),
+        };
+        match status {
+            Ok(_) => Ok(process),
+            Err(_) if !is_alive(&process) => {
+                Err(OpError::Ended { how: guest::console_tail(&vmm_log) })
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Puts the VM's segment behind the image's initramfs.
+    async fn prepare(&self, vm: &Vm, run_dir: &Path) -> Result<Prepared, OpError> {
+        let id = vm.id.clone();
+        let row = self.engine.store.run(move |db| vms::get(db, &id)).await?;
+        let password = row.and_then(|row| row.opencode_password).filter(|_| vm.spec.opencode);
+        let image = self.engine.image(vm.spec.image.as_str()).await;
+        let image = image.map_err(|error| OpError::Internal(error.message))?;
+        let (engine, vm, dir) = (self.engine.clone(), vm.clone(), self.dir());
+        let initramfs = run_dir.join("initramfs.cpio");
+        blocking(move || {
+            let image_dir = engine.dirs.image(image.id.as_str());
+            let (_, public) =
+                keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)?;
+            let key = vm_files::host_key(&dir);
+            let host_key = read(&key)?;
+            let host_key_pub = read(&key.with_added_extension("pub"))?;
+            let identity = Identity {
+                id: &vm.id,
+                name: &vm.name,
+                network: (vm.spec.network == Network::User).then_some(GuestNetwork::USER),
+                host_key: &host_key,
+                host_key_pub: &host_key_pub,
+                authorized_keys: &public,
+                opencode_password: password.as_deref(),
+            };
+            let config = BootConfig { work: Some("/dev/vdb".to_owned()), ..BootConfig::default() };
+            let segment =
+                banger_image::initramfs::segment(&config, &banger_core::guest::files(&identity))?;
+            write_initramfs(&image_dir.join(files::INITRAMFS), &segment, &initramfs)?;
+            bound_console(&vm_files::console(&dir))?;
+            let tsc_khz = (!engine.kvm).then(banger_host::tsc_khz);
+            let boot_args = bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz });
+            let kernel = image_dir.join(files::KERNEL);
+            Ok(Prepared {
+                boot: Boot { kernel, initramfs, boot_args, kvm: engine.kvm, unsafe_cache: false },
+            })
+        })
+        .await
+    }
+}
+
+fn read(path: &Path) -> Result<String, OpError> {
+    std::fs::read_to_string(path).map_err(OpError::file(format!("read {}", path.display())))
+}
+
+/// Writes the image's initramfs and the segment, which holds secrets.
+fn write_initramfs(base: &Path, segment: &[u8], to: &Path) -> Result<(), OpError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let write = || {
+        let mut options = std::fs::File::options();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(to)?;
+        std::io::copy(&mut std::fs::File::open(base)?, &mut file)?;
+        file.write_all(segment)
+    };
+    write().map_err(OpError::file(format!("write {}", to.display())))
+}
+
+fn bound_console(path: &Path) -> Result<(), OpError> {
+    let large = std::fs::metadata(path).is_ok_and(|m| m.len() > CONSOLE_LIMIT);
+    if large {
+        std::fs::write(path, "").map_err(OpError::file(format!("truncate {}", path.display())))?;
+    }
+    Ok(())
+}
+
+/// Waits until a process that was just started has made its socket.
+async fn wait_for_socket(
+    log: &OpLog,
+    process: Option<&ProcessId>,
+    socket: &Path,
+    process_log: &Path,
+) -> Result<(), OpError> {
+    let deadline = Instant::now() + SOCKET_LIMIT;
+    while !socket.exists() {
+        log.check()?;
+        if !process.is_some_and(is_alive) {
+            return Err(OpError::Ended { how: guest::console_tail(process_log) });
+        }
+        if Instant::now() > deadline {
+            let last = format!("no socket {}", socket.display());
+            return Err(OpError::NotReady { stage: "boot", limit: SOCKET_LIMIT, last });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}

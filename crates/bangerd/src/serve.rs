@@ -1,0 +1,5 @@
+//! What the daemon serves.
+
+pub mod api;
+mod events;
+pub mod socket;

@@ -1,0 +1,285 @@
+//! The API: HTTP/1.1 and JSON. Handlers only translate; the engine decides.
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequest, Path, Query, Request as HttpRequest, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use banger_core::api::{
+    ApiError, BuildImage, CreateVm, DaemonStatus, ErrorKind, Secrets, SshAccess, StartVm,
+};
+use banger_core::dirs::vm_files;
+use banger_core::id::OperationId;
+use banger_core::image::Image;
+use banger_core::operation::Operation;
+use banger_core::policy::Request;
+use banger_core::vm::{Vm, WaitFor};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use crate::clock::now;
+use crate::engine::{Engine, store_error};
+use crate::ops::keys;
+use crate::serve::events;
+use crate::store::{images, operations, vms};
+use std::sync::Arc;
+
+/// What handlers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The engine.
+    pub engine: Engine,
+    /// Ends the daemon.
+    pub stop: Arc<Notify>,
+    /// When the daemon started, seconds since 1970-01-01 00:00 UTC.
+    pub started_at: u64,
+}
+
+/// The routes.
+pub fn router(engine: Engine, stop: Arc<Notify>) -> Router {
+    Router::new()
+        .route("/v1/daemon", get(daemon))
+        .route("/v1/daemon/stop", post(stop_daemon))
+        .route("/v1/vms", get(list_vms).post(create_vm))
+        .route("/v1/vms/{vm}", get(show_vm).delete(delete_vm))
+        .route("/v1/vms/{vm}/start", post(start_vm))
+        .route("/v1/vms/{vm}/restart", post(restart_vm))
+        .route("/v1/vms/{vm}/stop", post(stop_vm))
+        .route("/v1/vms/{vm}/kill", post(kill_vm))
+        .route("/v1/vms/{vm}/ssh", get(ssh_access))
+        .route("/v1/vms/{vm}/secrets", get(secrets))
+        .route("/v1/images", get(list_images).post(build_image))
+        .route("/v1/images/{image}", get(show_image).delete(delete_image))
+        .route("/v1/operations", get(list_operations))
+        .route("/v1/operations/{id}", get(show_operation).delete(cancel_operation))
+        .route("/v1/operations/{id}/events", get(events::of_operation))
+        .route("/v1/events", get(events::all))
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .with_state(Shared { engine, stop, started_at: now() })
+}
+
+/// An [`ApiError`] as a reply.
+pub struct Refusal(ApiError);
+
+impl From<ApiError> for Refusal {
+    fn from(error: ApiError) -> Self {
+        Self(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self.0.kind {
+            ErrorKind::Invalid => StatusCode::BAD_REQUEST,
+            ErrorKind::Forbidden => StatusCode::FORBIDDEN,
+            ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            ErrorKind::Conflict => StatusCode::CONFLICT,
+            ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, Json(self.0)).into_response()
+    }
+}
+
+type Reply<T> = Result<T, Refusal>;
+
+/// A JSON body whose rejection is an [`ApiError`] too.
+pub struct Body<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+    async fn from_request(request: HttpRequest, state: &S) -> Reply<Self> {
+        let parsed = Json::from_request(request, state).await;
+        let invalid = |e: JsonRejection| Refusal(ApiError::new(ErrorKind::Invalid, e.body_text()));
+        parsed.map(|Json(value)| Self(value)).map_err(invalid)
+    }
+}
+
+async fn no_such_route() -> Refusal {
+    Refusal(ApiError::new(ErrorKind::NotFound, "there is no such path in the API"))
+}
+
+async fn no_such_method() -> Refusal {
+    Refusal(ApiError::new(ErrorKind::Invalid, "this path does not take that method"))
+}
+
+async fn daemon(State(shared): State<Shared>) -> Reply<Json<DaemonStatus>> {
+    let rows = shared.engine.store.run(|db| vms::list(db)).await.map_err(store_error)?;
+    Ok(Json(DaemonStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: shared.started_at,
+        operations: shared.engine.active_operations() as u64,
+        running: rows.iter().filter(|row| row.vm.state.is_active()).count() as u64,
+        kvm: shared.engine.kvm,
+    }))
+}
+
+async fn stop_daemon(State(shared): State<Shared>) -> StatusCode {
+    shared.stop.notify_one();
+    StatusCode::NO_CONTENT
+}
+
+async fn list_vms(State(shared): State<Shared>) -> Reply<Json<Vec<Vm>>> {
+    let rows = shared.engine.store.run(|db| vms::list(db)).await.map_err(store_error)?;
+    Ok(Json(rows.into_iter().map(|row| row.vm).collect()))
+}
+
+async fn show_vm(State(shared): State<Shared>, Path(key): Path<String>) -> Reply<Json<Vm>> {
+    Ok(Json(shared.engine.vm(&key).await?.vm))
+}
+
+async fn create_vm(
+    State(shared): State<Shared>,
+    Body(request): Body<CreateVm>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    let id = shared.engine.create(request).await?;
+    accepted(&shared, id).await
+}
+
+async fn request(
+    shared: &Shared,
+    key: &str,
+    request: Request,
+    wait: WaitFor,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    let vm = shared.engine.vm(key).await?.vm;
+    let id = shared.engine.request(&vm.id, request, wait).await?;
+    accepted(shared, id).await
+}
+
+async fn accepted(shared: &Shared, id: OperationId) -> Reply<(StatusCode, Json<Operation>)> {
+    Ok((StatusCode::ACCEPTED, Json(operation(shared, id).await?)))
+}
+
+async fn start_vm(
+    State(shared): State<Shared>,
+    Path(key): Path<String>,
+    Body(body): Body<StartVm>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    request(&shared, &key, Request::Start, body.wait).await
+}
+
+async fn restart_vm(
+    State(shared): State<Shared>,
+    Path(key): Path<String>,
+    Body(body): Body<StartVm>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    request(&shared, &key, Request::Restart, body.wait).await
+}
+
+async fn stop_vm(
+    State(shared): State<Shared>,
+    Path(key): Path<String>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    request(&shared, &key, Request::Stop, WaitFor::Agent).await
+}
+
+async fn kill_vm(
+    State(shared): State<Shared>,
+    Path(key): Path<String>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    request(&shared, &key, Request::Kill, WaitFor::Agent).await
+}
+
+async fn delete_vm(
+    State(shared): State<Shared>,
+    Path(key): Path<String>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    request(&shared, &key, Request::Delete, WaitFor::Agent).await
+}
+
+async fn ssh_access(
+    State(shared): State<Shared>,
+    Path(key): Path<String>,
+) -> Reply<Json<SshAccess>> {
+    let vm = shared.engine.vm(&key).await?.vm;
+    let engine = shared.engine.clone();
+    let found = tokio::task::spawn_blocking(move || {
+        keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)
+    });
+    let internal = |message: String| ApiError::new(ErrorKind::Internal, message);
+    let found = found.await.map_err(|e| internal(e.to_string()))?;
+    let (key, _) = found.map_err(|e| internal(crate::error::chain(&e)))?;
+    let dir = shared.engine.dirs.vm(vm.id.as_str());
+    Ok(Json(SshAccess {
+        user: "root".to_owned(),
+        key,
+        known_hosts: vm_files::known_hosts(&dir),
+        host_key_alias: vm.id.to_string(),
+    }))
+}
+
+async fn secrets(State(shared): State<Shared>, Path(key): Path<String>) -> Reply<Json<Secrets>> {
+    let row = shared.engine.vm(&key).await?;
+    Ok(Json(Secrets { opencode_password: row.opencode_password }))
+}
+
+async fn list_images(State(shared): State<Shared>) -> Reply<Json<Vec<Image>>> {
+    let list = shared.engine.store.run(|db| images::list(db)).await.map_err(store_error)?;
+    Ok(Json(list))
+}
+
+async fn show_image(State(shared): State<Shared>, Path(key): Path<String>) -> Reply<Json<Image>> {
+    Ok(Json(shared.engine.image(&key).await?))
+}
+
+async fn build_image(
+    State(shared): State<Shared>,
+    Body(request): Body<BuildImage>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    let id = shared.engine.build_image(request).await?;
+    accepted(&shared, id).await
+}
+
+async fn delete_image(State(shared): State<Shared>, Path(key): Path<String>) -> Reply<StatusCode> {
+    let image = shared.engine.image(&key).await?;
+    shared.engine.delete_image(&image.id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+#[derive(Deserialize)]
+struct ListOperations {
+    #[serde(default)]
+    unfinished: bool,
+}
+
+async fn list_operations(
+    State(shared): State<Shared>,
+    Query(query): Query<ListOperations>,
+) -> Reply<Json<Vec<Operation>>> {
+    let list = shared.engine.store.run(move |db| operations::list(db, query.unfinished));
+    Ok(Json(list.await.map_err(store_error)?))
+}
+
+pub(super) async fn operation(shared: &Shared, id: OperationId) -> Reply<Operation> {
+    let wanted = id.clone();
+    let found = shared.engine.store.run(move |db| operations::get(db, &wanted));
+    let found = found.await.map_err(store_error)?;
+    let missing = || ApiError::new(ErrorKind::NotFound, format!("there is no operation {id}"));
+    Ok(found.ok_or_else(missing)?)
+}
+
+/// An operation's id in a path.
+pub(super) fn operation_id(text: &str) -> Reply<OperationId> {
+    let missing = |_| ApiError::new(ErrorKind::NotFound, format!("there is no operation {text}"));
+    Ok(text.parse().map_err(missing)?)
+}
+
+async fn show_operation(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Reply<Json<Operation>> {
+    Ok(Json(operation(&shared, operation_id(&id)?).await?))
+}
+
+async fn cancel_operation(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    let found = operation(&shared, operation_id(&id)?).await?;
+    shared.engine.cancel(&found.id);
+    Ok((StatusCode::ACCEPTED, Json(found)))
+}

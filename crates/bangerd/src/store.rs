@@ -1,0 +1,126 @@
+//! What the daemon knows, in SQLite. One thread owns the database; everyone
+//! else sends it work. A transaction is durable when it returns.
+
+pub mod images;
+pub mod journal;
+pub mod operations;
+pub mod schema;
+pub mod vms;
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use rusqlite::{Connection, Transaction};
+use tokio::sync::{oneshot, watch};
+
+/// The database failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be opened or made.
+    #[error("cannot open the database {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A newer banger wrote it.
+    #[error(
+        "the database {} is of a newer banger (schema {found}, this one knows {known}); update banger",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest schema that we know.
+        known: i64,
+    },
+    /// A name is in use.
+    #[error("the name '{0}' is taken")]
+    NameTaken(String),
+    /// SQLite refused.
+    #[error("the database failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A row holds what we cannot read.
+    #[error("the database holds what cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The daemon is ending.
+    #[error("the database is closed")]
+    Closed,
+}
+
+type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// A handle on the database. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    jobs: mpsc::Sender<Job>,
+    last_seq: watch::Sender<u64>,
+}
+
+impl Store {
+    /// Opens the database, making or migrating it.
+    ///
+    /// # Errors
+    /// It cannot be opened, is damaged, or is of a newer banger.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let open = |source| StoreError::Open { path: path.to_owned(), source };
+        let mut db = Connection::open(path).map_err(open)?;
+        schema::prepare(&mut db, path)?;
+        let seq = operations::last_seq(&db)?;
+        let (jobs, queue) = mpsc::channel::<Job>();
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || queue.into_iter().for_each(|job| job(&mut db)))
+            .map_err(|e| open(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
+        Ok(Self { jobs, last_seq: watch::Sender::new(seq) })
+    }
+
+    /// Runs `work` in a transaction of its own, which is committed if it
+    /// succeeds.
+    ///
+    /// # Errors
+    /// `work`'s, or the commit's.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let last_seq = self.last_seq.clone();
+        let job = move |db: &mut Connection| {
+            let result = (|| {
+                let transaction = db.transaction()?;
+                let value = work(&transaction)?;
+                let seq = operations::last_seq(&transaction)?;
+                transaction.commit()?;
+                Ok((value, seq))
+            })();
+            let result = result.map(|(value, seq)| {
+                // Readers are woken after the commit, so that they find what they look for.
+                last_seq.send_if_modified(|last| std::mem::replace(last, seq) != seq);
+                value
+            });
+            // The asker may have gone; the work is done all the same.
+            let _ = reply.send(result);
+        };
+        self.jobs.send(Box::new(job)).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Changes whenever an event is appended; holds its sequence number.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.last_seq.subscribe()
+    }
+}
+
+/// Tells a taken name from other failures of an insert or update.
+pub(crate) fn name_conflict(error: rusqlite::Error, name: &str) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::ConstraintViolation) => StoreError::NameTaken(name.to_owned()),
+        _ => error.into(),
+    }
+}

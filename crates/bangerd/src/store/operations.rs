@@ -1,0 +1,106 @@
+//! Operations and their log of events.
+
+use banger_core::id::OperationId;
+use banger_core::operation::{Event, EventKind, Operation, Outcome};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::StoreError;
+
+/// Finished operations are kept for this long, in milliseconds.
+const KEEP_MS: u64 = 7 * 24 * 3600 * 1000;
+
+/// The last event's sequence number; 0 where there was none.
+pub(super) fn last_seq(db: &Connection) -> rusqlite::Result<u64> {
+    let query = "SELECT seq FROM sqlite_sequence WHERE name = 'events'";
+    let seq: Option<i64> = db.query_row(query, [], |row| row.get(0)).optional()?;
+    Ok(seq.unwrap_or(0).cast_unsigned())
+}
+
+/// Begins an operation, and forgets those that ended long before it.
+pub fn begin(db: &Connection, operation: &Operation) -> Result<(), StoreError> {
+    let started = operation.started_at_ms.cast_signed();
+    db.execute(
+        "DELETE FROM operations WHERE finished = 1 AND started_at_ms < ?1",
+        [started.saturating_sub(KEEP_MS.cast_signed())],
+    )?;
+    db.execute(
+        "INSERT INTO operations (id, started_at_ms, finished, operation) VALUES (?1, ?2, 0, ?3)",
+        params![operation.id.as_str(), started, serde_json::to_string(operation)?],
+    )?;
+    Ok(())
+}
+
+/// Appends an event, of an operation or of none.
+pub fn append(
+    db: &Connection,
+    id: Option<&OperationId>,
+    at_ms: u64,
+    kind: &EventKind,
+) -> Result<(), StoreError> {
+    db.execute(
+        "INSERT INTO events (operation, at_ms, kind) VALUES (?1, ?2, ?3)",
+        params![id.map(OperationId::as_str), at_ms.cast_signed(), serde_json::to_string(kind)?],
+    )?;
+    Ok(())
+}
+
+/// Ends an operation: its outcome and its last event.
+pub fn finish(
+    db: &Connection,
+    id: &OperationId,
+    at_ms: u64,
+    outcome: &Outcome,
+) -> Result<(), StoreError> {
+    let Some(operation) = get(db, id)? else { return Ok(()) };
+    if operation.outcome.is_some() {
+        return Ok(());
+    }
+    let operation = Operation { outcome: Some(outcome.clone()), ..operation };
+    db.execute(
+        "UPDATE operations SET finished = 1, operation = ?2 WHERE id = ?1",
+        params![id.as_str(), serde_json::to_string(&operation)?],
+    )?;
+    append(db, Some(id), at_ms, &EventKind::Finished { outcome: outcome.clone() })
+}
+
+/// An operation by its id.
+pub fn get(db: &Connection, id: &OperationId) -> Result<Option<Operation>, StoreError> {
+    let query = "SELECT operation FROM operations WHERE id = ?1";
+    let row: Option<String> = db.query_row(query, [id.as_str()], |row| row.get(0)).optional()?;
+    Ok(row.map(|text| serde_json::from_str(&text)).transpose()?)
+}
+
+/// The operations, newest first; only those under way if `unfinished`.
+pub fn list(db: &Connection, unfinished: bool) -> Result<Vec<Operation>, StoreError> {
+    let mut statement = db.prepare(
+        "SELECT operation FROM operations WHERE finished = 0 OR NOT ?1 ORDER BY started_at_ms DESC",
+    )?;
+    let rows = statement.query_map([unfinished], |row| row.get::<_, String>(0))?;
+    rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Option<String>, i64, String)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+/// At most `limit` events after `seq`, of one operation or of all.
+pub fn events_after(
+    db: &Connection,
+    operation: Option<&OperationId>,
+    seq: u64,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    let mut statement = db.prepare(
+        "SELECT seq, operation, at_ms, kind FROM events
+         WHERE seq > ?1 AND (?2 IS NULL OR operation = ?2) ORDER BY seq LIMIT ?3",
+    )?;
+    let of = operation.map(OperationId::as_str);
+    let rows = statement.query_map(params![seq.cast_signed(), of, limit], read)?;
+    rows.map(|row| {
+        let (seq, operation, at_ms, kind) = row?;
+        let operation = operation.map(|id| serde_json::from_value(id.into())).transpose()?;
+        let kind = serde_json::from_str(&kind)?;
+        Ok(Event { seq: seq.cast_unsigned(), operation, at_ms: at_ms.cast_unsigned(), kind })
+    })
+    .collect()
+}

@@ -1,0 +1,4 @@
+//! What runs machines.
+
+pub mod qemu;
+pub mod qmp;

@@ -1,0 +1,226 @@
+//! QEMU's microvm machine, with vsock by vhost-device-vsock.
+//!
+//! Sources: QEMU's docs/system/i386/microvm.rst and the invocation manual;
+//! vhost-device-vsock's README.
+
+use std::path::{Path, PathBuf};
+
+use banger_core::dirs::vm_files;
+use banger_core::resource::{ResourceSpec, Role};
+use banger_core::vm::{Network, RootDisk, Vm};
+
+/// The guest's vsock CID. Each VM has its own vsock process and socket, so
+/// all can have the same: the first that is free for guests (vsock(7)).
+const GUEST_CID: u32 = 3;
+
+/// The sockets of a running VM.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    /// QEMU's monitor.
+    pub qmp: PathBuf,
+    /// Between QEMU and its vsock process.
+    pub vhost: PathBuf,
+    /// The hybrid vsock socket: the way to the agent.
+    pub vsock: PathBuf,
+}
+
+impl Sockets {
+    /// Those in a VM's folder of run-time files.
+    #[must_use]
+    pub fn in_dir(run: &Path) -> Self {
+        Self {
+            qmp: run.join("qmp.sock"),
+            vhost: run.join("vhost.sock"),
+            vsock: run.join("vsock.sock"),
+        }
+    }
+}
+
+/// What a machine is started with, beyond the VM itself.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initramfs with the VM's segment.
+    pub initramfs: PathBuf,
+    /// The kernel's command line.
+    pub boot_args: String,
+    /// Whether KVM works here.
+    pub kvm: bool,
+    /// Whether flushes of the disks may be ignored: only while building an image.
+    pub unsafe_cache: bool,
+}
+
+/// The vsock process, to be started before the VMM.
+#[must_use]
+pub fn vsock_process(sockets: &Sockets, log: &Path) -> ResourceSpec {
+    let args = vec![
+        "--guest-cid".to_owned(),
+        GUEST_CID.to_string(),
+        "--socket".to_owned(),
+        text(&sockets.vhost),
+        "--uds-path".to_owned(),
+        text(&sockets.vsock),
+    ];
+    ResourceSpec::Process {
+        role: Role::Vsock,
+        args,
+        marker: text(&sockets.vhost),
+        log: log.to_owned(),
+    }
+}
+
+/// The VMM process.
+#[must_use]
+pub fn vmm_process(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> ResourceSpec {
+    let marker = format!("bgr-{}", vm.id);
+    let args = arguments(vm, dir, sockets, boot, &marker);
+    ResourceSpec::Process { role: Role::Vmm, args, marker, log: vm_files::vmm_log(dir) }
+}
+
+fn arguments(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot, name: &str) -> Vec<String> {
+    let memory = vm.spec.memory.as_mib();
+    let (accel, cpu) = if boot.kvm { ("kvm", "host") } else { ("tcg,thread=multi", "max") };
+    let cache = if boot.unsafe_cache { "unsafe" } else { "writeback" };
+    let root_format = match vm.spec.root_disk {
+        RootDisk::Qcow2 => "qcow2",
+        RootDisk::Clone => "raw",
+    };
+    let drive = |id: &str, format: &str, path: &Path| {
+        format!("if=none,id={id},format={format},cache={cache},discard=unmap,file={}", escape(path))
+    };
+    let mut args = vec!["-name".to_owned(), name.to_owned()];
+    let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
+    // The Debian kernel finds its virtio devices by ACPI only. Without PIT and
+    // PIC the guest calibrates by the frequency that the boot args tell it.
+    add("-M", "microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=mem".to_owned());
+    add("-accel", accel.to_owned());
+    add("-cpu", cpu.to_owned());
+    add("-smp", vm.spec.vcpus.to_string());
+    add("-m", format!("{memory}M"));
+    // Shared: the vsock process reads the guest's queues.
+    add("-object", format!("memory-backend-memfd,id=mem,size={memory}M,share=on"));
+    add("-kernel", text(&boot.kernel));
+    add("-initrd", text(&boot.initramfs));
+    add("-append", boot.boot_args.clone());
+    add("-qmp", format!("unix:{},server=on,wait=off", escape(&sockets.qmp)));
+    // A file, not a pipe to the daemon, which would stop the VM when the daemon ends.
+    let console = vm_files::console(dir);
+    add("-chardev", format!("file,id=console,append=on,path={}", escape(&console)));
+    add("-serial", "chardev:console".to_owned());
+    add("-drive", drive("root", root_format, &vm_files::overlay(dir)));
+    add("-device", "virtio-blk-device,drive=root".to_owned());
+    add("-drive", drive("work", "raw", &vm_files::work_disk(dir)));
+    add("-device", "virtio-blk-device,drive=work".to_owned());
+    if vm.spec.network == Network::User {
+        add("-netdev", "user,id=net".to_owned());
+        add("-device", "virtio-net-device,netdev=net".to_owned());
+    }
+    add("-device", "virtio-rng-device".to_owned());
+    add("-chardev", format!("socket,id=vsock,path={}", escape(&sockets.vhost)));
+    add("-device", "vhost-user-vsock-device,chardev=vsock".to_owned());
+    add(
+        "-sandbox",
+        "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned(),
+    );
+    let flags = ["-nodefaults", "-no-user-config", "-nographic", "-no-reboot"];
+    args.extend(flags.map(str::to_owned));
+    args
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// A path as the value of an option: a comma is doubled.
+fn escape(path: &Path) -> String {
+    text(path).replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banger_core::id::{ImageId, VmId};
+    use banger_core::size::Size;
+    use banger_core::vm::{VmSpec, VmState, Vmm};
+
+    fn vm(network: Network) -> Vm {
+        Vm {
+            id: VmId::from_bits(1),
+            name: "dev".parse().unwrap(),
+            spec: VmSpec {
+                image: ImageId::from_bits(2),
+                image_name: "debian".parse().unwrap(),
+                vcpus: 2,
+                memory: Size::gib(1),
+                disk: Size::gib(8),
+                network,
+                opencode: false,
+                vmm: Vmm::Qemu,
+                root_disk: RootDisk::Qcow2,
+                root_disk_reason: String::new(),
+            },
+            state: VmState::Defined,
+            created_at: 0,
+            run: None,
+        }
+    }
+
+    fn line(network: Network, unsafe_cache: bool) -> String {
+        let boot = Boot {
+            kernel: "/i/vmlinux".into(),
+            initramfs: "/r/initramfs.cpio".into(),
+            boot_args: "quiet".into(),
+            kvm: false,
+            unsafe_cache,
+        };
+        let sockets = Sockets::in_dir(Path::new("/r"));
+        arguments(&vm(network), Path::new("/v,1"), &sockets, &boot, "bgr-1")
+            .join(" ")
+            .replace(" -", "\n-")
+    }
+
+    #[test]
+    fn the_machine_is_what_the_manual_says() {
+        insta::assert_snapshot!(line(Network::User, false), @r"
+        -name bgr-1
+        -M microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=mem
+        -accel tcg,thread=multi
+        -cpu max
+        -smp 2
+        -m 1024M
+        -object memory-backend-memfd,id=mem,size=1024M,share=on
+        -kernel /i/vmlinux
+        -initrd /r/initramfs.cpio
+        -append quiet
+        -qmp unix:/r/qmp.sock,server=on,wait=off
+        -chardev file,id=console,append=on,path=/v,,1/console.log
+        -serial chardev:console
+        -drive if=none,id=root,format=qcow2,cache=writeback,discard=unmap,file=/v,,1/root.overlay
+        -device virtio-blk-device,drive=root
+        -drive if=none,id=work,format=raw,cache=writeback,discard=unmap,file=/v,,1/work.ext4
+        -device virtio-blk-device,drive=work
+        -netdev user,id=net
+        -device virtio-net-device,netdev=net
+        -device virtio-rng-device
+        -chardev socket,id=vsock,path=/r/vhost.sock
+        -device vhost-user-vsock-device,chardev=vsock
+        -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+        -nodefaults
+        -no-user-config
+        -nographic
+        -no-reboot
+        ");
+    }
+
+    #[test]
+    fn flushes_are_ignored_only_when_building_an_image() {
+        assert!(!line(Network::User, false).contains("unsafe"));
+        assert!(line(Network::User, true).contains("cache=unsafe"));
+    }
+
+    #[test]
+    fn no_network_means_no_device() {
+        assert!(!line(Network::None, false).contains("net"));
+    }
+}
