@@ -1,1 +1,21 @@
-//! t
+//! One binary for all integration tests, so that they link once and share
+//! what is slow to make. They read like a transcript of somebody at work.
+
+mod harness;
+mod structure;
+mod vm_life;
+mod vm_recovery;
+
+/// A file that is not named above would never run.
+#[test]
+fn no_test_file_is_forgotten() {
+    let main = include_str!("main.rs");
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/it")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let module = name.strip_suffix(".rs").unwrap_or(&name);
+        assert!(
+            module == "main" || main.contains(&format!("mod {module};")),
+            "tests/it/{name} is not part of the tests"
+        );
+    }
+}

@@ -42,6 +42,7 @@ macro_rules! tools {
 }
 
 tools! {
+    Banger "banger" "banger" "the command line, in tests";
     Bangerd "bangerd" "banger" "the daemon";
     Cargo "cargo" "cargo" "building banger itself";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
@@ -51,6 +52,8 @@ tools! {
     QemuImg "qemu-img" "qemu-utils" "qcow2 root overlays";
     QemuSystem "qemu-system-x86_64" "qemu-system-x86" "running VMs where KVM does not work";
     Resize2fs "resize2fs" "e2fsprogs" "growing work disks";
+    Setpriv "setpriv" "util-linux" "running the tests as an ordinary user";
+    Useradd "useradd" "passwd" "making an ordinary user for the tests";
     Rm "rm" "coreutils" "removing files of an unpacked root that belong to subordinate users";
     Ssh "ssh" "openssh-client" "entering VMs";
     SshKeygen "ssh-keygen" "openssh-client" "making SSH keys";

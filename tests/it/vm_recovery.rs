@@ -1,0 +1,61 @@
+//! A daemon that dies leaves VMs that run, and nothing half made.
+
+use crate::harness::{As, Sandbox};
+
+const PLAIN: [&str; 3] = ["--no-opencode", "--network", "none"];
+
+#[test]
+fn a_killed_daemon_takes_up_what_runs_and_unwinds_what_was_begun() {
+    let banger = Sandbox::new(As::Me);
+    banger.ok(&[&["vm", "create", "kept", "--wait", "ssh"], &PLAIN[..]].concat());
+    let boot_id =
+        || banger.ok(&["vm", "exec", "kept", "--", "cat", "/proc/sys/kernel/random/boot_id"]);
+    let before = boot_id();
+
+    banger.ok(&[&["vm", "create", "half", "--no-wait"], &PLAIN[..]].concat());
+    let state = |name: &str| banger.json(&["vm", "show", name])["state"]["state"].clone();
+    banger.until("the second VM boots", || {
+        state("half") == "starting" && banger.leftovers().iter().any(|left| left.contains("qemu"))
+    });
+    banger.kill_9(banger.daemon_pid());
+
+    // The next command starts a daemon, which looks at what it finds first.
+    let list = banger.json(&["vm", "list"]);
+    let names: Vec<_> =
+        list.as_array().unwrap().iter().map(|vm| vm["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["kept"]);
+    assert_eq!(state("kept"), "running");
+    assert_eq!(boot_id(), before);
+
+    // The VM that was taken up is as manageable as before.
+    banger.ok(&["vm", "stop", "kept"]);
+    assert_eq!(banger.json(&["vm", "show", "kept"])["state"]["cause"], "requested");
+    banger.ok(&["vm", "delete", "--yes", "kept"]);
+    assert_eq!(banger.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_cancelled_create_leaves_nothing() {
+    let banger = Sandbox::new(As::Me);
+    banger.start(&["vm", "create", "gone"]);
+    let create = || banger.json(&["vm", "list"])[0].clone();
+    banger.until("it boots", || create()["state"]["state"] == "starting");
+    // As Ctrl-C does.
+    banger.ok(&["vm", "delete", "--yes", "gone"]);
+    assert_eq!(banger.json(&["vm", "list"]).as_array().unwrap().len(), 0);
+    assert_eq!(banger.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_vmm_that_dies_is_seen_and_its_disks_stay() {
+    let banger = Sandbox::new(As::Me);
+    banger.ok(&[&["vm", "create", "dev", "--wait", "ssh"], &PLAIN[..]].concat());
+    banger.ok(&["vm", "ssh", "dev", "--", "echo kept > /root/file; sync"]);
+    let show = || banger.json(&["vm", "show", "dev"]);
+    banger.kill_9(i32::try_from(show()["run"]["pid"].as_i64().unwrap()).unwrap());
+    banger.until("the end is seen", || show()["state"]["state"] == "stopped");
+    assert_eq!(show()["state"]["cause"], "crashed");
+    assert_eq!(show()["state"]["detail"], "signal 9");
+    banger.ok(&["vm", "start", "dev", "--wait", "ssh"]);
+    assert_eq!(banger.ok(&["vm", "ssh", "dev", "--", "cat /root/file"]), "kept");
+}
