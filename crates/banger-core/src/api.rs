@@ -46,6 +46,25 @@ pub struct StartVm {
     pub wait: WaitFor,
 }
 
+/// `PATCH /v1/vms/{vm}`: what is given is changed. A name can be changed at any
+/// time, the rest only while the VM is stopped.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeVm {
+    /// Its new name; the guest takes it at its next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Virtual CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// Memory, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// The work disk, in bytes: not less than it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Size>,
+}
+
 /// `POST /v1/images`: builds an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -83,6 +102,14 @@ pub struct DaemonStatus {
     pub kvm: bool,
 }
 
+/// `POST /v1/daemon/stop`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StopDaemon {
+    /// Cancel the operations under way; it is refused while there are any otherwise.
+    pub now: bool,
+}
+
 /// `GET /v1/vms/{vm}/ssh`: what it takes to enter a VM. All paths are the host's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SshAccess {
@@ -102,6 +129,34 @@ pub struct Secrets {
     /// The password of the opencode server, user `opencode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opencode_password: Option<String>,
+}
+
+/// `GET /v1/vms/{vm}/stats`: what a VM uses of the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stats {
+    /// CPU time of its VMM so far, in milliseconds; none while it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// Its share of CPUs, 100 for each; only where a sample was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_percent: Option<f64>,
+    /// Resident memory of its VMM, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
+    /// Time since its start, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime_s: Option<u64>,
+    /// Its disks.
+    pub disk: DiskUse,
+}
+
+/// What a VM's disks take of the host's file system: less than their size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskUse {
+    /// The root overlay, in bytes.
+    pub overlay_bytes: u64,
+    /// The work disk, in bytes.
+    pub work_bytes: u64,
 }
 
 /// What kind of failure an [`ApiError`] is.

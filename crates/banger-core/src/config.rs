@@ -117,7 +117,20 @@ impl Config {
             let suggestion = best.filter(|name| likeness(name) > 0.75);
             return Err(ConfigError::UnknownKey { key: key.clone(), suggestion });
         }
-        toml::from_str(text).map_err(invalid)
+        let config: Self = toml::from_str(text).map_err(invalid)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: &str| Err(ConfigError::Invalid(text.to_owned()));
+        if self.ready_seconds.is_some_and(|seconds| !(1..=86_400).contains(&seconds)) {
+            return invalid("'ready_seconds' must be 1 to 86400");
+        }
+        if self.ssh_key.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return invalid("'ssh_key' must be an absolute path");
+        }
+        Ok(())
     }
 }
 
@@ -146,6 +159,8 @@ mod tests {
         let why = |text: &str| Config::parse(text).unwrap_err().to_string();
         insta::assert_snapshot!(why("memroy = \"1G\""), @"unknown key 'memroy'; did you mean 'memory'?");
         insta::assert_snapshot!(why("zzz = 1"), @"unknown key 'zzz'");
+        insta::assert_snapshot!(why("ready_seconds = 0"), @"'ready_seconds' must be 1 to 86400");
+        insta::assert_snapshot!(why("ssh_key = \"key\""), @"'ssh_key' must be an absolute path");
         insta::assert_snapshot!(why("memory = \"lots\""), @r#"
         TOML parse error at line 1, column 10
           |

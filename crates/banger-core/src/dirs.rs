@@ -63,6 +63,12 @@ impl Dirs {
         Ok(dirs)
     }
 
+    /// Held by the state's only daemon; its content is the path of the daemon's socket.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.state.join("bangerd.lock")
+    }
+
     /// The daemon's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

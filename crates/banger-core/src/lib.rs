@@ -8,6 +8,7 @@ pub mod agent;
 pub mod api;
 pub mod bootargs;
 pub mod config;
+pub mod console;
 pub mod dirs;
 pub mod fold;
 pub mod guest;

@@ -18,6 +18,15 @@ pub enum Request {
     Delete,
 }
 
+/// What a VM's task is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Busy {
+    /// Making it, up to its first start.
+    Create,
+    /// A client's request.
+    Request(Request),
+}
+
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
@@ -31,38 +40,47 @@ pub enum Decision {
     Deny(&'static str),
 }
 
-/// Decides. `busy` is the request under way, if there is one: a VM takes one
-/// at a time, and only what ends it may interrupt a start.
+/// Decides. `busy` is what is under way or queued last, if anything is: a VM
+/// takes one request at a time, and only what ends it may interrupt a start.
 #[must_use]
-pub fn accept(state: &VmState, busy: Option<Request>, request: Request) -> Decision {
+pub fn accept(state: &VmState, busy: Option<Busy>, request: Request) -> Decision {
     use Decision::{Deny, Enqueue, Ignore, Preempt};
     use Request as R;
-    if *state == VmState::Deleting || busy == Some(R::Delete) {
-        return if request == R::Delete { Ignore } else { Deny("it is being deleted") };
-    }
-    if let Some(current) = busy {
-        return match (current, request) {
-            (R::Start | R::Restart, R::Stop | R::Kill | R::Delete) | (R::Stop, R::Kill) => Preempt,
-            (current, request) if current == request => Ignore,
-            (R::Kill, R::Stop) => Ignore,
-            (R::Stop | R::Kill, R::Delete) => Enqueue,
-            (R::Start, _) => Deny("it is being started; wait, or stop it first"),
-            (R::Restart, _) => Deny("it is being restarted; wait, or stop it first"),
-            (R::Stop | R::Kill, _) => Deny("it is being stopped; wait until it is"),
-            (R::Delete, _) => Deny("it is being deleted"),
-        };
+    match busy {
+        // The same again: whoever asks waits for the end of both.
+        Some(Busy::Request(current)) if current == request => return Enqueue,
+        Some(Busy::Request(R::Delete)) => return Deny("it is being deleted"),
+        Some(Busy::Create) => {
+            // To interrupt a create undoes it, disks and all: only a delete may.
+            return if request == R::Delete {
+                Preempt
+            } else {
+                Deny("it is being created; wait, or delete it")
+            };
+        }
+        Some(Busy::Request(current)) => {
+            return match (current, request) {
+                (R::Start | R::Restart, R::Stop | R::Kill | R::Delete) | (R::Stop, R::Kill) => {
+                    Preempt
+                }
+                (R::Kill, R::Stop) | (R::Stop | R::Kill, R::Delete) => Enqueue,
+                (R::Start, _) => Deny("it is being started; wait, or stop it first"),
+                (R::Restart, _) => Deny("it is being restarted; wait, or stop it first"),
+                (R::Stop | R::Kill | R::Delete, _) => Deny("it is being stopped; wait until it is"),
+            };
+        }
+        None => {}
     }
     match (state, request) {
-        (VmState::Defined | VmState::Provisioning, R::Delete) => Preempt,
-        (VmState::Defined | VmState::Provisioning, _) => Deny("it is being created"),
-        (VmState::Failed { .. }, R::Delete) => Enqueue,
-        (VmState::Failed { .. }, _) => Deny("it has failed; delete it"),
-        (VmState::Stopped(_), R::Stop | R::Kill) => Ignore,
-        (VmState::Stopped(_), R::Start | R::Restart | R::Delete) => Enqueue,
-        (VmState::Running | VmState::Starting, R::Start) => Ignore,
-        (VmState::Stopping, R::Start | R::Restart) => Deny("it is being stopped; wait until it is"),
-        (VmState::Running | VmState::Starting | VmState::Stopping, _) => Enqueue,
-        (VmState::Deleting, _) => Deny("it is being deleted"),
+        (_, R::Delete) => Enqueue,
+        (VmState::Deleting | VmState::Failed { removing: true, .. }, _) => {
+            Deny("it is half deleted; delete it again")
+        }
+        (VmState::Defined | VmState::Provisioning, _) => Deny("it is not complete; delete it"),
+        (VmState::Stopped(_), R::Stop | R::Kill) | (VmState::Running, R::Start) => Ignore,
+        // A daemon that failed to write may leave a VM in the middle: every request first
+        // brings it to one end.
+        _ => Enqueue,
     }
 }
 
@@ -82,33 +100,49 @@ mod tests {
             VmState::Starting,
             VmState::Running,
             VmState::Stopping,
-            VmState::Failed { cause: String::new(), cleanup_pending: false },
+            VmState::Failed { cause: String::new(), removing: false },
+            VmState::Failed { cause: String::new(), removing: true },
             VmState::Deleting,
         ]
     }
 
+    fn busy() -> impl Iterator<Item = Option<Busy>> {
+        let requests = REQUESTS.map(Busy::Request);
+        requests.into_iter().chain([Busy::Create]).map(Some).chain([None])
+    }
+
     /// The table is small: all of it is tried.
     #[test]
-    fn nothing_revives_what_is_being_deleted_and_delete_is_never_refused() {
+    fn delete_is_never_refused_and_nothing_but_it_undoes_a_create() {
         for state in states() {
-            for busy in REQUESTS.into_iter().map(Some).chain([None]) {
+            for busy in busy() {
                 for request in REQUESTS {
                     let decision = accept(&state, busy, request);
-                    let deleting = state == VmState::Deleting || busy == Some(Request::Delete);
+                    let refused = matches!(decision, Decision::Deny(_));
                     if request == Request::Delete {
-                        assert!(!matches!(decision, Decision::Deny(_)), "{state:?} {busy:?}");
-                    } else if deleting {
-                        assert!(matches!(decision, Decision::Deny(_)), "{state:?} {busy:?}");
+                        assert!(!refused && decision != Decision::Ignore, "{state:?} {busy:?}");
+                    } else if [Some(Busy::Create), Some(Busy::Request(Request::Delete))]
+                        .contains(&busy)
+                    {
+                        assert!(refused, "{state:?} {busy:?} {request:?}");
                     }
                     if decision == Decision::Preempt {
-                        assert!(
-                            busy.is_some()
-                                || matches!(state, VmState::Defined | VmState::Provisioning),
-                            "nothing to interrupt: {state:?} {request:?}"
-                        );
+                        assert!(busy.is_some(), "nothing to interrupt: {state:?} {request:?}");
+                    }
+                    // Whoever is told that it is so already must find it so.
+                    if decision == Decision::Ignore {
+                        assert!(busy.is_none(), "{state:?} {busy:?} {request:?}");
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_state_has_a_way_out() {
+        for state in states() {
+            let ways = REQUESTS.iter().filter(|r| accept(&state, None, **r) == Decision::Enqueue);
+            assert!(ways.count() > 0, "{state:?}");
         }
     }
 

@@ -36,7 +36,7 @@ pub enum ResourceSpec {
         /// How it is made.
         driver: RootDisk,
     },
-    /// A work disk: the seed, copied and grown.
+    /// A work disk: the seed, copied and grown. One that is there is grown.
     WorkDisk {
         /// Its path.
         path: PathBuf,
@@ -49,21 +49,11 @@ pub enum ResourceSpec {
     Process {
         /// Its part.
         role: Role,
-        /// Its arguments.
+        /// Its arguments; they name the VM's paths, so no other process has them all.
         args: Vec<String>,
-        /// The argument by which it is found again: no other process has it.
-        marker: String,
         /// Where its output goes.
         log: PathBuf,
     },
-}
-
-impl ResourceSpec {
-    /// Whether it lives only as long as the host is up.
-    #[must_use]
-    pub fn is_volatile(&self) -> bool {
-        matches!(self, Self::Process { .. })
-    }
 }
 
 impl std::fmt::Display for ResourceSpec {
@@ -72,8 +62,8 @@ impl std::fmt::Display for ResourceSpec {
             Self::Dir { path } => write!(f, "folder {}", path.display()),
             Self::Overlay { path, .. } => write!(f, "root overlay {}", path.display()),
             Self::WorkDisk { path, .. } => write!(f, "work disk {}", path.display()),
-            Self::Process { role: Role::Vmm, marker, .. } => write!(f, "VMM process {marker}"),
-            Self::Process { role: Role::Vsock, marker, .. } => write!(f, "vsock process {marker}"),
+            Self::Process { role: Role::Vmm, .. } => f.write_str("VMM process"),
+            Self::Process { role: Role::Vsock, .. } => f.write_str("vsock process"),
         }
     }
 }
@@ -96,13 +86,4 @@ pub struct Observed {
     /// The process, for a [`ResourceSpec::Process`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessId>,
-}
-
-/// Whether a resource is there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Presence {
-    /// It is, and it is ours.
-    Held(Observed),
-    /// It is not.
-    Gone,
 }

@@ -1,10 +1,14 @@
 //! VMs: what was asked for, what is there, and how one state leads to another.
 //!
 //! ```text
-//! defined ─► provisioning ─► stopped ◄─► starting ─► running ─► stopping ─► stopped
-//!                 │             ▲            │          │
-//!                 ▼             └────────────┴──────────┘  (failed start, crash, guest power-off)
-//!              (gone)         stopped │ failed ─► deleting ─► (gone)
+//! defined ─► provisioning ─► stopped ─► starting ─► running ◄─► stopping ─► stopped
+//!                               ▲          │           │
+//!                               ├──────────┴───────────┘  (failed start, crash, guest power-off)
+//!                            failed  (a run that cannot be released)
+//!
+//! any ─► deleting ─► (gone)
+//!           ▲ ▼
+//!          failed  (a VM that cannot be released)
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -96,6 +100,9 @@ pub struct Vm {
     pub state: VmState,
     /// When it was made, seconds since 1970-01-01 00:00 UTC.
     pub created_at: u64,
+    /// Whether its making is complete: it was made not to be started, or its
+    /// agent has answered once. Until then a failure undoes all of it.
+    pub complete: bool,
     /// Its current run, while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
@@ -169,12 +176,13 @@ pub enum VmState {
     Running,
     /// Being stopped.
     Stopping,
-    /// Something of it could not be made or released.
+    /// Something of it could not be released.
     Failed {
-        /// Why.
+        /// What, and why.
         cause: String,
-        /// Whether host resources are still held.
-        cleanup_pending: bool,
+        /// Whether it was being removed: then only a delete is left. Otherwise
+        /// it is its last run that is held, and its disks are whole.
+        removing: bool,
     },
     /// Being deleted.
     Deleting,
@@ -217,18 +225,15 @@ impl VmState {
             (Self::Starting | Self::Running | Self::Stopping, T::Ended(cause)) => {
                 Self::Stopped(cause)
             }
-            (Self::Deleting, T::Fail { cause, cleanup_pending }) => {
-                Self::Failed { cause, cleanup_pending }
+            (Self::Deleting | Self::Failed { removing: true, .. }, T::Fail { cause, .. }) => {
+                Self::Failed { cause, removing: true }
             }
-            (state, T::Fail { cause, cleanup_pending })
-                if !matches!(state, Self::Failed { .. }) =>
-            {
-                Self::Failed { cause, cleanup_pending }
+            (_, T::Fail { cause, removing }) => Self::Failed { cause, removing },
+            (_, T::Delete) => Self::Deleting,
+            (Self::Stopping, T::StopAborted) => Self::Running,
+            (Self::Failed { removing: false, .. }, T::Recovered) => {
+                Self::Stopped(StopCause::Killed)
             }
-            (
-                Self::Defined | Self::Provisioning | Self::Stopped(_) | Self::Failed { .. },
-                T::Delete,
-            ) => Self::Deleting,
             (state, transition) => {
                 return Err(IllegalTransition { state: state.name(), transition });
             }
@@ -250,16 +255,20 @@ pub enum Transition {
     Ready,
     /// A stop begins.
     Stop,
+    /// A stop was given up; the VMM runs on.
+    StopAborted,
     /// No VMM runs any more.
     Ended(StopCause),
-    /// It is broken.
+    /// What its last run held is released after all.
+    Recovered,
+    /// Something could not be released.
     Fail {
-        /// Why.
+        /// What, and why.
         cause: String,
-        /// Whether host resources are still held.
-        cleanup_pending: bool,
+        /// Whether it was being removed.
+        removing: bool,
     },
-    /// A delete begins.
+    /// A delete begins; from here on there is no way back.
     Delete,
 }
 
@@ -303,7 +312,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn transitions() -> impl Strategy<Value = Transition> {
-        let fail = |cleanup_pending| Transition::Fail { cause: "x".into(), cleanup_pending };
+        let fail = |removing| Transition::Fail { cause: "x".into(), removing };
         prop_oneof![
             Just(Transition::Provision),
             Just(Transition::Provisioned),
@@ -311,6 +320,8 @@ mod tests {
             Just(Transition::Ready),
             Just(Transition::Stop),
             Just(Transition::Ended(StopCause::Requested)),
+            Just(Transition::StopAborted),
+            Just(Transition::Recovered),
             any::<bool>().prop_map(fail),
             Just(Transition::Delete),
         ]
@@ -318,17 +329,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_running_vm_was_started_and_a_deleting_one_is_not_active(
+        fn a_running_vm_was_started_and_a_delete_is_never_taken_back(
             path in prop::collection::vec(transitions(), 0..30)
         ) {
             let mut state = VmState::Defined;
             for transition in path {
                 let Ok(next) = state.apply(transition) else { continue };
                 if next == VmState::Running {
-                    prop_assert_eq!(&state, &VmState::Starting);
+                    prop_assert!(state.is_active(), "runs after {}", state.name());
                 }
-                if next == VmState::Deleting {
-                    prop_assert!(!state.is_active(), "deleted while {}", state.name());
+                if matches!(state, VmState::Deleting | VmState::Failed { removing: true, .. }) {
+                    let gone = matches!(next, VmState::Deleting | VmState::Failed { removing: true, .. });
+                    prop_assert!(gone, "{} after a delete", next.name());
                 }
                 state = next;
             }

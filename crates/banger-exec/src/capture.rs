@@ -48,6 +48,9 @@ pub(crate) fn capture(program: &Path, command: &Command) -> Result<Output, ExecE
     let line = command.to_string();
     match end {
         End::Exited(status) if status.success() => Ok(output),
+        End::Exited(status) if command.also_ok.is_some() && status.code() == command.also_ok => {
+            Ok(output)
+        }
         End::Exited(status) => Err(ExecError::Failed {
             command: line,
             status: describe(status),
@@ -237,6 +240,8 @@ mod tests {
         let runner = script(&dir, "echo no such file >&2; exit 3");
         let error = runner.capture(&Command::new(Tool::Tar).arg("-x")).unwrap_err();
         assert_eq!(error.to_string(), "'tar -x' failed with exit status 3:\nno such file");
+        assert!(runner.capture(&Command::new(Tool::Tar).also_ok(3)).is_ok());
+        assert!(runner.capture(&Command::new(Tool::Tar).also_ok(1)).is_err());
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub struct Command {
     pub(crate) cancel: Cancel,
     pub(crate) stdin: Vec<u8>,
     pub(crate) on_line: Option<OnLine>,
+    pub(crate) also_ok: Option<i32>,
 }
 
 impl Command {
@@ -59,6 +60,7 @@ impl Command {
             cancel: Cancel::default(),
             stdin: Vec::new(),
             on_line: None,
+            also_ok: None,
         }
     }
 
@@ -101,6 +103,14 @@ impl Command {
     #[must_use]
     pub fn cancel(mut self, cancel: &Cancel) -> Self {
         self.cancel = cancel.clone();
+        self
+    }
+
+    /// An exit status that is a success too: some programs tell more than that
+    /// they failed.
+    #[must_use]
+    pub fn also_ok(mut self, status: i32) -> Self {
+        self.also_ok = Some(status);
         self
     }
 

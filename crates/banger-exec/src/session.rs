@@ -2,11 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
+use rustix::io::FdFlags;
 use rustix::process::{Signal, set_parent_process_death_signal, setsid};
 
 use crate::{Command, ExecError, Tools};
@@ -14,12 +16,25 @@ use crate::{Command, ExecError, Tools};
 #[expect(clippy::disallowed_types, reason = "the one crate that runs programs")]
 type Process = std::process::Command;
 
+/// What a program gets of our environment: without a proxy's address apt
+/// reaches nothing in some networks.
+const INHERITED: [&str; 8] = [
+    "PATH",
+    "HOME",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+];
+
 /// The program with its arguments and a cleared environment.
 #[expect(clippy::disallowed_methods, reason = "the one crate that runs programs")]
 pub(crate) fn base(program: &Path, command: &Command) -> Process {
     let mut process = Process::new(program);
     process.args(command.arguments()).env_clear().env("LC_ALL", "C");
-    for name in ["PATH", "HOME"] {
+    for name in INHERITED {
         if let Some(value) = std::env::var_os(name) {
             process.env(name, value);
         }
@@ -52,6 +67,9 @@ pub(crate) fn detach(program: &Path, command: &Command, log: &Path) -> Result<u3
     let (out, err) = open().map_err(|source| ExecError::Log { path: log.to_owned(), source })?;
     let mut process = base(program, command);
     process.stdin(Stdio::null()).stdout(out).stderr(err);
+    // It outlives us: it must not keep a folder from being unmounted, or a
+    // script's lock from being released.
+    process.current_dir("/");
     new_session(&mut process);
     let child = process
         .spawn()
@@ -59,9 +77,16 @@ pub(crate) fn detach(program: &Path, command: &Command, log: &Path) -> Result<u3
     Ok(child.id())
 }
 
-#[expect(unsafe_code, reason = "pre_exec: setsid(2) is async-signal-safe and allocates nothing")]
+#[expect(unsafe_code, reason = "pre_exec: setsid(2) and fcntl(2) are async-signal-safe")]
 fn new_session(process: &mut Process) {
-    let set = || setsid().map(drop).map_err(io::Error::from);
+    let set = || {
+        for fd in 3..1024 {
+            // SAFETY: borrowed for one call, which only fails if it is not open.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            let _ = rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC);
+        }
+        setsid().map(drop).map_err(io::Error::from)
+    };
     // SAFETY: as in `die_with_parent`.
     unsafe { process.pre_exec(set) };
 }

@@ -1,13 +1,15 @@
 //! Linux resources of the host.
 
 mod copy;
+mod disk;
 mod facts;
 mod process;
 mod resources;
 
 pub use copy::clone_file;
+pub use disk::allocated;
 pub use facts::{Kvm, boot_id, kvm, tsc_khz};
-pub use process::{Exit, Usage, exit_handle, find_by_marker, identify, is_alive, kill, usage};
+pub use process::{Exit, Usage, exit_handle, find, identify, is_alive, kill, usage};
 pub use resources::{Host, HostOps};
 
 use std::path::{Path, PathBuf};
@@ -39,6 +41,18 @@ pub enum HostError {
         /// The end of its log.
         log: String,
     },
+    /// A process that cannot be looked at.
+    #[error("cannot look at process {pid}")]
+    Process {
+        /// The process.
+        pid: u32,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The processes cannot be listed.
+    #[error("cannot list the processes")]
+    Processes(#[source] std::io::Error),
     /// A process that cannot be ended.
     #[error("process {pid} does not end")]
     Unkillable {

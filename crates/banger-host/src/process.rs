@@ -32,40 +32,57 @@ fn parse_stat(text: &str) -> Option<(u8, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
-/// The identity of a running process; nothing if it is gone or a zombie.
-#[must_use]
-pub fn identify(pid: u32) -> Option<ProcessId> {
-    let (state, start_ticks) = stat(pid).ok()?;
-    if state == b'Z' || state == b'X' {
-        return None;
-    }
-    Some(ProcessId { pid, start_ticks, boot_id: boot_id().ok()? })
+/// Whether an error says that a process is gone, rather than that we cannot look.
+fn says_gone(error: &io::Error) -> bool {
+    let srch = rustix::io::Errno::SRCH.raw_os_error();
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(srch)
 }
 
-/// Whether that very process still runs.
+/// The identity of a running process; nothing if it is gone or a zombie.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn identify(pid: u32) -> io::Result<Option<ProcessId>> {
+    match stat(pid) {
+        Ok((b'Z' | b'X', _)) => Ok(None),
+        Ok((_, start_ticks)) => Ok(Some(ProcessId { pid, start_ticks, boot_id: boot_id()? })),
+        Err(error) if says_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether that very process still runs. What cannot be looked at is taken to run.
 #[must_use]
 pub fn is_alive(process: &ProcessId) -> bool {
-    identify(process.pid).as_ref() == Some(process)
+    identify(process.pid).map_or(true, |found| found.as_ref() == Some(process))
 }
 
-/// The processes of this user that have `marker` within one of their arguments.
-#[must_use]
-pub fn find_by_marker(marker: &str) -> Vec<ProcessId> {
+/// The processes of this user that run `program` with `args`. Others may come
+/// before them: a wrapper's.
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn find(program: &str, args: &[String]) -> io::Result<Vec<ProcessId>> {
     let uid = rustix::process::getuid().as_raw();
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let matching = |pid: &u32| {
         let folder = PathBuf::from(format!("/proc/{pid}"));
+        // Neither can be read once it is gone, nor of others.
         let ours = fs::metadata(&folder).is_ok_and(|m| m.uid() == uid);
-        let args = fs::read(folder.join("cmdline")).unwrap_or_default();
-        let mut args = args.split(|byte| *byte == 0).map(String::from_utf8_lossy);
-        ours && *pid != std::process::id() && args.any(|arg| arg.contains(marker))
+        let exe = fs::read_link(folder.join("exe")).unwrap_or_default();
+        let line = fs::read(folder.join("cmdline")).unwrap_or_default();
+        let line = line.strip_suffix(&[0]).unwrap_or(&line);
+        let line: Vec<&[u8]> = line.split(|byte| *byte == 0).skip(1).collect();
+        let args: Vec<&[u8]> = args.iter().map(String::as_bytes).collect();
+        ours && exe.file_name().is_some_and(|name| name == program) && line.ends_with(&args)
     };
-    entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(matching)
-        .filter_map(identify)
-        .collect()
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(pid) = pid.filter(matching) {
+            found.extend(identify(pid)?);
+        }
+    }
+    Ok(found)
 }
 
 /// A descriptor that becomes readable when a process ends.
@@ -115,15 +132,24 @@ impl Exit {
 }
 
 /// A handle on a process's end; nothing if it is gone already.
-#[must_use]
-pub fn exit_handle(process: &ProcessId) -> Option<Exit> {
-    let pid = Pid::from_raw(i32::try_from(process.pid).ok()?)?;
-    let fd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+///
+/// # Errors
+/// The process cannot be looked at: out of descriptors, say.
+pub fn exit_handle(process: &ProcessId) -> io::Result<Option<Exit>> {
+    let Some(pid) = i32::try_from(process.pid).ok().and_then(Pid::from_raw) else {
+        return Ok(None);
+    };
+    let opened = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
     // Looked at after the open: from here on the id cannot be reused under us.
     // A zombie of ours is still to be reaped through the handle.
-    let (_, start_ticks) = stat(process.pid).ok()?;
-    let same = start_ticks == process.start_ticks && boot_id().ok()? == process.boot_id;
-    same.then_some(Exit { fd })
+    match opened.and_then(|fd| Ok((fd, stat(process.pid)?.1))) {
+        Ok((fd, start_ticks)) => {
+            let same = start_ticks == process.start_ticks && boot_id()? == process.boot_id;
+            Ok(same.then_some(Exit { fd }))
+        }
+        Err(error) if says_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Collects a child of ours that has ended.
@@ -141,7 +167,8 @@ pub(crate) fn reap(pid: u32) {
 /// It does not end.
 #[expect(clippy::disallowed_methods, reason = "this crate is where host effects live")]
 pub fn kill(process: &ProcessId, at_once: bool) -> Result<(), HostError> {
-    let Some(exit) = exit_handle(process) else { return Ok(()) };
+    let unseen = |source| HostError::Process { pid: process.pid, source };
+    let Some(exit) = exit_handle(process).map_err(unseen)? else { return Ok(()) };
     let signals = if at_once { &[Signal::KILL][..] } else { &[Signal::TERM, Signal::KILL][..] };
     for signal in signals {
         // A process that is gone cannot be signalled, which the wait sees.
@@ -209,16 +236,16 @@ mod tests {
         let marker = fifo.to_str().unwrap();
         let command = Command::new(Tool::Tar).args(["-t", "-f", marker]);
         let pid = runner.detach(&command, &dir.path().join("log")).unwrap();
-        let process = identify(pid).unwrap();
+        let process = identify(pid).unwrap().unwrap();
         assert!(is_alive(&process));
-        let exit = exit_handle(&process).unwrap();
+        let exit = exit_handle(&process).unwrap().unwrap();
         assert!(!exit.wait(Duration::ZERO).unwrap());
-        // Before exec the process still has our own command line.
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while find_by_marker(marker) != [process.clone()] {
-            assert!(Instant::now() < deadline);
-            std::thread::yield_now();
-        }
+        let args: Vec<String> = ["-t", "-f", marker].map(str::to_owned).into();
+        assert_eq!(find("tar", &args).unwrap(), std::slice::from_ref(&process));
+        // With other arguments before ours it is still the one; another program is not.
+        assert_eq!(find("tar", &args[1..]).unwrap(), std::slice::from_ref(&process));
+        assert_eq!(find("tar", &args[..2]).unwrap(), []);
+        assert_eq!(find("qemu-img", &args).unwrap(), []);
 
         let other = ProcessId { start_ticks: process.start_ticks + 1, ..process.clone() };
         assert!(!is_alive(&other));

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use banger_core::resource::{Observed, Presence, ProcessId, ResourceSpec, Role};
+use banger_core::resource::{Observed, ProcessId, ResourceSpec, Role};
 use banger_core::size::Size;
 use banger_core::vm::RootDisk;
 use banger_exec::{Cancel, Command, Runner, Tool};
 
-use crate::{
-    At as _, HostError, clone_file, exit_handle, find_by_marker, identify, is_alive, kill,
-};
+use crate::disk::grow;
+use crate::{At as _, HostError, clone_file, exit_handle, find, identify, is_alive, kill};
 
 /// The host's resources. Tests put a fake in its place to inject faults.
 pub trait HostOps: Send + Sync {
@@ -29,8 +28,15 @@ pub trait HostOps: Send + Sync {
     /// It could not be removed, or is not ours.
     fn release(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Result<(), HostError>;
 
-    /// Whether a resource is there.
-    fn probe(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Presence;
+    /// The process that a resource stands for, if it runs.
+    ///
+    /// # Errors
+    /// The processes cannot be looked at.
+    fn process(
+        &self,
+        spec: &ResourceSpec,
+        observed: Option<&Observed>,
+    ) -> Result<Option<ProcessId>, HostError>;
 }
 
 /// The real host.
@@ -77,7 +83,6 @@ impl Host {
         let file = fs::File::options().write(true).open(path).at("open", path)?;
         let seed_size = file.metadata().at("read", path)?.len();
         file.set_len(size.as_bytes().max(seed_size)).at("resize", path)?;
-        file.sync_all().at("write", path)?;
         let command = Command::new(Tool::Resize2fs).arg(path).cancel(cancel);
         self.runner.capture(&command)?;
         Ok(())
@@ -120,27 +125,38 @@ impl Host {
         let part = part_of(path);
         remove_file(&part)?;
         make(&part)?;
-        fs::rename(&part, path).at("create", path)
+        sync(&part)?;
+        fs::rename(&part, path).at("create", path)?;
+        // The name, too, must outlive a power cut: the journal's row will.
+        path.parent().map_or(Ok(()), sync)
     }
 
-    fn process(&self, spec: &ResourceSpec) -> Result<Observed, HostError> {
-        let ResourceSpec::Process { role, args, marker, log } = spec else {
+    fn start(&self, spec: &ResourceSpec) -> Result<Observed, HostError> {
+        let ResourceSpec::Process { role, args, log } = spec else {
             return Ok(Observed::default());
         };
-        if let Some(process) = find_by_marker(marker).into_iter().next() {
+        if let Some(process) = find_processes(*role, args)?.into_iter().next() {
             return Ok(Observed { process: Some(process) });
         }
-        let tool = match role {
-            Role::Vmm => Tool::QemuSystem,
-            Role::Vsock => Tool::VhostDeviceVsock,
-        };
+        let tool = tool(*role);
         let log_start = fs::metadata(log).map_or(0, |m| m.len());
         let pid = self.runner.detach(&Command::new(tool).args(args), log)?;
-        match identify(pid) {
+        match identify(pid).map_err(|source| HostError::Process { pid, source })? {
             Some(process) => Ok(Observed { process: Some(process) }),
             None => Err(ended_at_once(pid, tool, log, log_start)),
         }
     }
+}
+
+fn tool(role: Role) -> Tool {
+    match role {
+        Role::Vmm => Tool::QemuSystem,
+        Role::Vsock => Tool::VhostDeviceVsock,
+    }
+}
+
+fn find_processes(role: Role, args: &[String]) -> Result<Vec<ProcessId>, HostError> {
+    find(tool(role).program(), args).map_err(HostError::Processes)
 }
 
 /// What a process that is gone left in its log.
@@ -150,6 +166,10 @@ fn ended_at_once(pid: u32, tool: Tool, log: &Path, from: u64) -> HostError {
     let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
     let log = String::from_utf8_lossy(&text[from..]).into_owned();
     HostError::EndedAtOnce { what: tool.program().to_owned(), log }
+}
+
+fn sync(path: &Path) -> Result<(), HostError> {
+    fs::File::open(path).and_then(|file| file.sync_all()).at("write", path)
 }
 
 fn part_of(path: &Path) -> std::path::PathBuf {
@@ -183,10 +203,14 @@ impl HostOps for Host {
             ResourceSpec::Overlay { path, base, driver } => {
                 Self::whole_file(path, |part| self.overlay(part, base, *driver, cancel))?;
             }
+            // What it was made smaller: grown, whatever a growth before this one left.
+            ResourceSpec::WorkDisk { path, size, .. } if path.exists() => {
+                grow(self.runner.as_ref(), path, *size, cancel)?;
+            }
             ResourceSpec::WorkDisk { path, seed, size } => {
                 Self::whole_file(path, |part| self.work_disk(part, seed, *size, cancel))?;
             }
-            ResourceSpec::Process { .. } => return self.process(spec),
+            ResourceSpec::Process { .. } => return self.start(spec),
         }
         Ok(Observed::default())
     }
@@ -207,40 +231,29 @@ impl HostOps for Host {
                 remove_file(path)
             }
             ResourceSpec::Process { role, .. } => {
-                // The VMM is not asked: an orderly end was tried before, through the guest.
-                let at_once = *role == Role::Vmm;
                 // One that ended by itself is a zombie as long as nobody collects it.
-                if let Some(exit) = observed.and_then(|o| exit_handle(o.process.as_ref()?)) {
+                let known = observed.and_then(|observed| observed.process.as_ref());
+                if let Some(exit) = known.and_then(|p| exit_handle(p).ok().flatten()) {
                     let _ = exit.reap();
                 }
-                processes(spec, observed).iter().try_for_each(|process| kill(process, at_once))
+                // The VMM is not asked: an orderly end was tried before, through the guest.
+                let at_once = *role == Role::Vmm;
+                let process = self.process(spec, observed)?;
+                process.map_or(Ok(()), |process| kill(&process, at_once))
             }
         }
     }
 
-    fn probe(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Presence {
-        let there = match spec {
-            ResourceSpec::Dir { path } => is_own_dir(path),
-            ResourceSpec::Overlay { path, .. } | ResourceSpec::WorkDisk { path, .. } => {
-                path.exists() || part_of(path).exists()
-            }
-            ResourceSpec::Process { .. } => {
-                return match processes(spec, observed).into_iter().next() {
-                    Some(process) => Presence::Held(Observed { process: Some(process) }),
-                    None => Presence::Gone,
-                };
-            }
-        };
-        if there { Presence::Held(Observed::default()) } else { Presence::Gone }
+    fn process(
+        &self,
+        spec: &ResourceSpec,
+        observed: Option<&Observed>,
+    ) -> Result<Option<ProcessId>, HostError> {
+        let ResourceSpec::Process { role, args, .. } = spec else { return Ok(None) };
+        match observed.and_then(|observed| observed.process.as_ref()) {
+            Some(process) => Ok(is_alive(process).then(|| process.clone())),
+            // It may have been started and not written down.
+            None => Ok(find_processes(*role, args)?.into_iter().next()),
+        }
     }
-}
-
-/// The processes that a resource stands for: the one written down, and any
-/// that was started and not written down before we died.
-fn processes(spec: &ResourceSpec, observed: Option<&Observed>) -> Vec<ProcessId> {
-    let ResourceSpec::Process { marker, .. } = spec else { return Vec::new() };
-    let known = observed.and_then(|o| o.process.clone()).filter(is_alive);
-    let mut all = find_by_marker(marker);
-    all.extend(known.filter(|process| !all.contains(process)));
-    all
 }

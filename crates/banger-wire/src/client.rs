@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Endpoint, EventStream, WireError};
+use crate::{ByteStream, Endpoint, EventStream, WireError};
 
 /// The largest reply that is read.
 const REPLY_LIMIT: usize = 16 << 20;
@@ -53,6 +53,12 @@ impl Client {
     #[must_use]
     pub fn new(endpoint: Endpoint, timeout: Duration) -> Self {
         Self { endpoint, timeout }
+    }
+
+    /// The same with another limit.
+    #[must_use]
+    pub fn within(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// Sends a request and reads the whole reply.
@@ -106,16 +112,29 @@ impl Client {
     /// # Errors
     /// No answer, or one with a status of 400 or more.
     pub async fn events(&self, path: &str) -> Result<EventStream, WireError> {
+        self.open(path).await.map(EventStream::new)
+    }
+
+    /// Opens a reply that is read as it comes. Only its head must come in
+    /// time.
+    ///
+    /// # Errors
+    /// As [`Self::events`].
+    pub async fn bytes(&self, path: &str) -> Result<ByteStream, WireError> {
+        self.open(path).await.map(ByteStream::new)
+    }
+
+    async fn open(&self, path: &str) -> Result<Incoming, WireError> {
         let head = self.exchange::<()>(Method::GET, path, None, &[]);
         let response = tokio::time::timeout(self.timeout, head).await;
         let response = response.unwrap_or(Err(WireError::TimedOut(self.timeout)))?;
         if response.status().is_success() {
-            return Ok(EventStream::new(response.into_body()));
+            return Ok(response.into_body());
         }
         let status = response.status();
         Err(read_reply(response).await.err().unwrap_or(WireError::Refused {
             status,
-            message: "no event stream".to_owned(),
+            message: "no stream".to_owned(),
             body: String::new(),
         }))
     }
@@ -231,7 +250,7 @@ mod tests {
         let error = client.get::<()>("/x").await.unwrap_err();
         assert_eq!(error.to_string(), body);
         let (_dir, client) =
-            server("HTTP/1.1 404 No\r\nContent-Length: 20\r\n\r\n{\"message\":\"no such\"}").await;
+            server("HTTP/1.1 404 No\r\nContent-Length: 21\r\n\r\n{\"message\":\"no such\"}").await;
         assert_eq!(client.get::<()>("/x").await.unwrap_err().to_string(), "no such");
     }
 

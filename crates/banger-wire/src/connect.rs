@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
+use tokio::sync::oneshot;
 
 use crate::WireError;
+
+/// How long a guest may take to end a connection that nobody wants any more.
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// Where the other side is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,10 +34,24 @@ impl Endpoint {
     /// # Errors
     /// Nobody is there, or not in time.
     pub async fn connect(&self, timeout: Duration) -> Result<UnixStream, WireError> {
-        match tokio::time::timeout(timeout, self.connect_untimed()).await {
+        match tokio::time::timeout(timeout, self.connect_to_the_end()).await {
             Ok(result) => result,
             Err(_) => Err(WireError::TimedOut(timeout)),
         }
+    }
+
+    /// Connects in a task of its own, which outlives a caller that gives up.
+    /// To close a hybrid vsock before its `OK` has come kills the VM's vsock
+    /// for good: vhost-device-vsock 0.3.0 panics when it cannot write the `OK`.
+    async fn connect_to_the_end(&self) -> Result<UnixStream, WireError> {
+        let (reply, answer) = oneshot::channel();
+        let endpoint = self.clone();
+        tokio::spawn(async move {
+            if let Err(Ok(unwanted)) = reply.send(endpoint.connect_untimed().await) {
+                let _ = tokio::time::timeout(END_LIMIT, end(unwanted)).await;
+            }
+        });
+        answer.await.map_err(|_| std::io::Error::other("the connecting task ended"))?
     }
 
     async fn connect_untimed(&self) -> Result<UnixStream, WireError> {
@@ -57,6 +75,12 @@ impl Endpoint {
         }
         if line.starts_with(b"OK ") { Ok(stream) } else { Err(refused()) }
     }
+}
+
+/// Ends a connection: closed with bytes unread, it would stay open in the guest.
+async fn end(mut stream: UnixStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.map(drop)
 }
 
 #[cfg(test)]
@@ -99,5 +123,22 @@ mod tests {
         let nowhere = Endpoint::Unix("/nonexistent/socket".into());
         let error = nowhere.connect(Duration::from_secs(1)).await.unwrap_err();
         assert!(matches!(error, WireError::Connect { .. }));
+    }
+
+    #[tokio::test]
+    async fn who_gives_up_does_not_close_before_the_guest_has_answered() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("v");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let endpoint = Endpoint::HybridVsock { socket, port: 22 };
+        let error = endpoint.connect(Duration::from_millis(50)).await.unwrap_err();
+        assert!(matches!(error, WireError::TimedOut(_)), "{error}");
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut got = vec![0; 11];
+        stream.read_exact(&mut got).await.unwrap();
+        let early = tokio::time::timeout(Duration::from_millis(50), stream.read_u8()).await;
+        assert!(early.is_err(), "closed before the OK");
+        stream.write_all(b"OK 1\nSSH-2.0").await.unwrap();
+        assert_eq!(stream.read(&mut got).await.unwrap(), 0, "and not after it");
     }
 }

@@ -6,12 +6,14 @@ pub mod agent;
 mod client;
 mod connect;
 mod events;
+mod stream;
 
 pub use client::{Client, Reply, Upgraded};
 pub use connect::Endpoint;
 pub use events::EventStream;
 pub use hyper::header::{self, HeaderName};
 pub use hyper::{Method, StatusCode};
+pub use stream::ByteStream;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,9 +1,13 @@
 //! The command line's grammar.
 
+mod guest;
+
 use banger_core::name::Name;
 use banger_core::size::Size;
 use banger_core::vm::{Network, WaitFor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use guest::{Forward, Logs, Ports, Rename, Set, Stats};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -38,6 +42,16 @@ pub enum Command {
     Daemon(Daemon),
     /// Print the version
     Version,
+}
+
+/// Refuses what can be neither a name nor an id, and would mean something
+/// else in a request's path.
+fn key(text: &str) -> Result<String, String> {
+    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if !text.is_empty() && text.bytes().all(fine) {
+        return Ok(text.to_owned());
+    }
+    Err("neither a name nor an id: those are of lowercase letters, digits and '-'".to_owned())
 }
 
 /// How results are printed.
@@ -87,6 +101,28 @@ pub enum Vm {
     /// Run a command in a VM without a terminal
     #[command(after_help = "Example:\n  banger vm exec dev -- tar -C /root -c src > src.tar")]
     Exec(Exec),
+    /// Make a port of a VM reachable on this machine, until Ctrl-C
+    #[command(after_help = guest::FORWARD_HELP)]
+    Forward(Forward),
+    /// List the ports that programs in a VM listen on
+    #[command(after_help = "Example:\n  banger vm ports dev")]
+    Ports(Ports),
+    /// Show what a VM wrote to its serial console
+    #[command(
+        after_help = "Examples:\n  banger vm logs dev\n  banger vm logs dev --follow --lines 10"
+    )]
+    Logs(Logs),
+    /// Show what VMs use of this machine
+    #[command(after_help = "Examples:\n  banger vm stats\n  banger vm stats dev --json")]
+    Stats(Stats),
+    /// Give a VM another name
+    #[command(after_help = "Example:\n  banger vm rename dev old")]
+    Rename(Rename),
+    /// Change a stopped VM's CPUs, memory or work disk
+    #[command(
+        after_help = "Examples:\n  banger vm set dev --memory 4G\n  banger vm set dev --vcpus 4 --disk 64G\n\nA work disk only grows."
+    )]
+    Set(Set),
     /// Connect standard input and output to a TCP port of the guest
     #[command(hide = true)]
     Proxy(Proxy),
@@ -101,7 +137,7 @@ pub struct Create {
     #[arg(long, value_name = "NAME", conflicts_with = "positional")]
     pub name: Option<Name>,
     /// The image [default: from the configuration, 'debian']
-    #[arg(long)]
+    #[arg(long, value_parser = key)]
     pub image: Option<String>,
     /// Virtual CPUs [default: from the configuration, 2]
     #[arg(long, value_name = "N")]
@@ -177,6 +213,7 @@ impl From<WaitArg> for WaitFor {
 #[derive(Debug, Args)]
 pub struct Start {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key)]
     pub vm: String,
     #[command(flatten)]
     pub wait: Wait,
@@ -187,7 +224,7 @@ pub struct Start {
 #[derive(Debug, Args)]
 pub struct Act {
     /// The VMs: names, ids or starts of ids
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = key)]
     pub vms: Vec<String>,
     #[command(flatten)]
     pub format: Format,
@@ -196,7 +233,7 @@ pub struct Act {
 #[derive(Debug, Args)]
 pub struct Delete {
     /// The VMs: names, ids or starts of ids
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = key)]
     pub vms: Vec<String>,
     /// Do not ask
     #[arg(long, short)]
@@ -208,6 +245,7 @@ pub struct Delete {
 #[derive(Debug, Args)]
 pub struct Show {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key)]
     pub vm: String,
     /// Show its passwords too
     #[arg(long)]
@@ -219,6 +257,7 @@ pub struct Show {
 #[derive(Debug, Args)]
 pub struct Ssh {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key)]
     pub vm: String,
     /// What to run instead of a shell
     #[arg(last = true)]
@@ -228,6 +267,7 @@ pub struct Ssh {
 #[derive(Debug, Args)]
 pub struct Exec {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key)]
     pub vm: String,
     /// What to run
     #[arg(last = true, required = true)]
@@ -237,6 +277,7 @@ pub struct Exec {
 #[derive(Debug, Args)]
 pub struct Proxy {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key)]
     pub vm: String,
     /// The port in the guest
     pub port: u16,
@@ -261,6 +302,7 @@ pub enum Image {
 #[derive(Debug, Args)]
 pub struct ShowImage {
     /// The image: name, id or start of the id
+    #[arg(value_parser = key)]
     pub image: String,
     #[command(flatten)]
     pub format: Format,
@@ -299,6 +341,13 @@ pub struct BuildDebian {
     pub format: Format,
 }
 
+#[derive(Debug, Args)]
+pub struct StopDaemon {
+    /// Cancel the operations under way; refused while there are any otherwise
+    #[arg(long)]
+    pub now: bool,
+}
+
 #[derive(Debug, Subcommand)]
 pub enum Daemon {
     /// Start it; fine if it runs
@@ -306,10 +355,10 @@ pub enum Daemon {
     Start,
     /// Stop it; VMs run on
     #[command(after_help = "Example:\n  banger daemon stop")]
-    Stop,
+    Stop(StopDaemon),
     /// Stop it and start it; VMs run on
     #[command(after_help = "Example:\n  banger daemon restart")]
-    Restart,
+    Restart(StopDaemon),
     /// Show whether it runs and what it does
     #[command(after_help = "Example:\n  banger daemon status --json")]
     Status(Format),

@@ -1,8 +1,13 @@
 //! The commands.
 
+mod change;
 mod daemon;
+mod forward;
+mod guest;
 mod image;
+mod inspect;
 mod ssh;
+mod stats;
 mod vm;
 
 use std::process::ExitCode;

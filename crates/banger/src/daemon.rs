@@ -1,9 +1,13 @@
 //! The daemon, as the command line sees it: a client that starts it when needed.
 
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, TryLockError};
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use banger_core::api::DaemonStatus;
+use banger_core::api::{DaemonStatus, StopDaemon};
 use banger_core::dirs::Dirs;
 use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 use banger_wire::{Client, Endpoint, Method, WireError};
@@ -14,6 +18,8 @@ use crate::error::CommandError;
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// How long the daemon may take to start: it takes up and unwinds VMs first.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long it may take to end: it unwinds what is under way first.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 /// banger's folders.
 pub fn dirs() -> Result<Dirs, CommandError> {
@@ -21,9 +27,15 @@ pub fn dirs() -> Result<Dirs, CommandError> {
     dirs.map_err(|error| CommandError::new(error.to_string()))
 }
 
-/// A client of the daemon's API.
+/// A client of the daemon's API. A daemon that was started with another
+/// run-time folder wrote down where its socket is.
 pub fn client(dirs: &Dirs) -> Client {
-    Client::new(Endpoint::Unix(dirs.socket()), REQUEST_LIMIT)
+    let own = dirs.socket();
+    let written =
+        || std::fs::read(dirs.lock()).ok().map(|path| PathBuf::from(OsString::from_vec(path)));
+    let socket =
+        if own.exists() { own } else { written().filter(|path| path.exists()).unwrap_or(own) };
+    Client::new(Endpoint::Unix(socket), REQUEST_LIMIT)
 }
 
 /// The daemon's status; nothing if it does not run.
@@ -50,15 +62,33 @@ pub async fn connect() -> Result<Client, CommandError> {
     Ok(client(&dirs))
 }
 
+/// What the daemon gets of our environment: the same folders, programs and
+/// network, and no more. Others can read a process's environment.
+fn inherited(name: &str) -> bool {
+    let names = [
+        "HOME",
+        "PATH",
+        "USER",
+        "LOGNAME",
+        "NPM_CONFIG_USERCONFIG",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ];
+    let lower = name.to_ascii_lowercase();
+    names.contains(&name)
+        || name.starts_with("XDG_")
+        || name.starts_with("BANGER")
+        || lower.ends_with("_proxy")
+}
+
 /// Starts the daemon and waits until it answers.
 pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
-    std::fs::create_dir_all(&dirs.state)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&dirs.state)?;
     let log = dirs.state.join("bangerd.log");
     let from = std::fs::metadata(&log).map_or(0, |m| m.len());
     let mut command = Command::new(Tool::Bangerd);
-    // The daemon must see the same folders and programs as we do.
     for (name, value) in std::env::vars_os() {
-        if let Some(name) = name.to_str() {
+        if let Some(name) = name.to_str().filter(|name| inherited(name)) {
             command = command.env(name, value);
         }
     }
@@ -68,7 +98,8 @@ pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
         if let Some(status) = status(dirs).await? {
             return Ok(status);
         }
-        let ended = ended(pid);
+        // Another command may have started one at the same moment: then that one will answer.
+        let ended = ended(pid) && !is_held(&dirs.lock());
         if ended || Instant::now() > deadline {
             let what = if ended { "ended at once" } else { "does not answer" };
             let message = format!("the daemon {what}:\n{}", log_tail(&log, from));
@@ -79,14 +110,20 @@ pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
     }
 }
 
+/// Whether a daemon holds the lock.
+fn is_held(lock: &Path) -> bool {
+    let Ok(file) = File::open(lock) else { return false };
+    matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
 /// Stops the daemon and waits until it is gone. Returns whether it ran.
-pub async fn stop(dirs: &Dirs) -> Result<bool, CommandError> {
+pub async fn stop(dirs: &Dirs, now: bool) -> Result<bool, CommandError> {
     if status(dirs).await?.is_none() {
         return Ok(false);
     }
-    client(dirs).send::<()>(Method::POST, "/v1/daemon/stop", None).await?;
-    let deadline = Instant::now() + REQUEST_LIMIT;
-    while dirs.socket().exists() {
+    client(dirs).send(Method::POST, "/v1/daemon/stop", Some(&StopDaemon { now })).await?;
+    let deadline = Instant::now() + STOP_LIMIT;
+    while is_held(&dirs.lock()) {
         if Instant::now() > deadline {
             return Err(CommandError::new("the daemon does not end").code(5));
         }
@@ -98,7 +135,8 @@ pub async fn stop(dirs: &Dirs) -> Result<bool, CommandError> {
 /// Whether a child of ours has ended. It is not reaped: we end soon ourselves.
 fn ended(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z') || rest.is_empty())
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
 }
 
 /// The messages that the daemon logged since `from`.

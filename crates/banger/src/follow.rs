@@ -4,15 +4,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use banger_core::fold::OperationView;
-use banger_core::operation::{Event, Object, Operation, Outcome};
+use banger_core::operation::{Event, Object, Operation, OperationKind, Outcome};
 use banger_wire::{Client, Method, WireError};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::CommandError;
 use crate::output;
 use crate::render::Renderer;
 
 /// How long to look for a daemon that went away while we followed.
-const RECONNECT_TRIES: u32 = 50;
+const RECONNECT_TRIES: u32 = 300;
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How an operation ended well.
 pub type Done = Option<Object>;
@@ -22,39 +24,59 @@ pub type Done = Option<Object>;
 pub async fn follow(
     client: &Client,
     operation: &Operation,
+    interrupts: &mut Signal,
     json: bool,
 ) -> Result<Done, CommandError> {
     let mut renderer = Renderer::new(json);
     let mut view = OperationView::default();
-    let mut interrupted = false;
+    let shown = show(client, operation, interrupts, &mut renderer, &mut view).await;
+    renderer.end();
+    shown?;
+    outcome(view.outcome, operation.kind, json)
+}
+
+async fn show(
+    client: &Client,
+    operation: &Operation,
+    interrupts: &mut Signal,
+    renderer: &mut Renderer,
+    view: &mut OperationView,
+) -> Result<(), CommandError> {
     let path = format!("/v1/operations/{}/events", operation.id);
+    let mut interrupted = false;
     let mut tries = 0;
-    while view.outcome.is_none() {
+    loop {
         let mut events = match client.events(&path).await {
             Ok(events) => events,
+            // The daemon is being restarted: the operation's end is in its database.
             Err(WireError::Connect { .. }) if tries < RECONNECT_TRIES => {
                 tries += 1;
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(RECONNECT_PAUSE).await;
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
-        // A stream begins with the first event; the fold passes over what it has seen.
-        while view.outcome.is_none() {
+        loop {
             tokio::select! {
                 next = events.next::<Event>() => match next {
                     Ok(Some(event)) => {
+                        // A stream begins with the first event: some may have been seen.
                         let seen = event.seq <= view.last_seq;
                         view.apply(&event);
                         if !seen {
-                            renderer.show(&event, &view);
+                            renderer.show(&event, view);
                         }
+                        if view.outcome.is_some() {
+                            return Ok(());
+                        }
+                    }
+                    Err(error @ (WireError::Json { .. } | WireError::TooLarge(_))) => {
+                        return Err(error.into());
                     }
                     Ok(None) | Err(_) => break,
                 },
-                _ = tokio::signal::ctrl_c() => {
+                _ = interrupts.recv() => {
                     if interrupted {
-                        renderer.end();
                         let message = "left while it is being undone; the daemon goes on";
                         return Err(CommandError::new(message).code(130));
                     }
@@ -65,16 +87,30 @@ pub async fn follow(
                 }
             }
         }
+        tokio::time::sleep(RECONNECT_PAUSE).await;
     }
-    renderer.end();
-    outcome(view.outcome, json)
 }
 
-fn outcome(outcome: Option<Outcome>, json: bool) -> Result<Done, CommandError> {
+/// Ctrl-C, from now on; before, it ends the command.
+pub fn interrupts() -> Result<Signal, CommandError> {
+    Ok(signal(SignalKind::interrupt())?)
+}
+
+fn outcome(
+    outcome: Option<Outcome>,
+    kind: OperationKind,
+    json: bool,
+) -> Result<Done, CommandError> {
     match outcome {
         Some(Outcome::Succeeded { object }) => Ok(object.map(|object| *object)),
         Some(Outcome::Cancelled) => {
-            let message = if json { "" } else { "cancelled; nothing is left of it" };
+            let message = match kind {
+                _ if json => "",
+                OperationKind::VmCreate | OperationKind::ImageBuild => {
+                    "cancelled; nothing is left of it"
+                }
+                _ => "cancelled",
+            };
             Err(CommandError::new(message).code(130))
         }
         Some(Outcome::Failed { failure }) => {
@@ -106,9 +142,11 @@ pub async fn run<B: serde::Serialize>(
     wait: bool,
     json: bool,
 ) -> Result<Done, CommandError> {
+    // Before the operation is begun: a Ctrl-C must not end us and leave it going on.
+    let mut interrupts = interrupts()?;
     let operation: Operation = client.send(method, path, body).await?.json()?;
     if wait {
-        return follow(client, &operation, json).await;
+        return follow(client, &operation, &mut interrupts, json).await;
     }
     if json {
         output::json(&operation);

@@ -7,7 +7,10 @@ mod daemon;
 mod error;
 mod follow;
 mod output;
+mod ports;
+mod relay;
 mod render;
+mod signals;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,16 @@ pub fn line(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Writes bytes to standard output as they are.
+///
+/// # Errors
+/// The reader went away.
+pub fn bytes(bytes: &[u8]) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    out.write_all(bytes)?;
+    out.flush()
+}
+
 /// Prints a line to standard error.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

@@ -2,12 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banger_core::config::{Config, ConfigError};
 use banger_core::dirs::{Dirs, DirsError};
 use banger_exec::{HostRunner, Runner, Tools};
 use banger_host::{Host, Kvm};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -17,8 +18,8 @@ use crate::serve::api;
 use crate::serve::socket::{self, SocketError};
 use crate::store::{Store, StoreError};
 
-/// How long requests under way have to end when the daemon stops.
-const GRACE: Duration = Duration::from_secs(2);
+/// How long operations have to unwind when the daemon stops.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// The daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -74,10 +75,10 @@ pub fn read_config(dirs: &Dirs) -> Result<Config, DaemonError> {
 /// It cannot start.
 pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     let config = read_config(&dirs)?;
-    for dir in [&dirs.state, &dirs.cache] {
-        make_private(dir).map_err(|source| DaemonError::File { path: dir.clone(), source })?;
-    }
-    let lock = socket::lock(&dirs.run)?;
+    let lock = socket::lock(&dirs)?;
+    make_private(&dirs.cache)
+        .map_err(|source| DaemonError::File { path: dirs.cache.clone(), source })?;
+    raise_descriptor_limit();
     let store = Store::open(&dirs.state.join("banger.db"))?;
     let runner: Arc<dyn Runner> = Arc::new(HostRunner::new(Tools::discover()));
     let kvm = banger_host::kvm();
@@ -101,23 +102,32 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
         dirs.socket().display()
     );
     let stop = Arc::new(Notify::new());
-    let router = api::router(engine, stop.clone());
-    let stopping = Arc::new(Notify::new());
-    let told = stopping.clone();
-    let server = socket::serve(listener, router, async move {
-        until_told(&stop).await;
-        told.notify_one();
-    });
-    // An event stream would hold a graceful end up for ever.
-    tokio::select! {
-        served = server => {
-            served.map_err(|source| DaemonError::File { path: dirs.socket(), source })?;
-        }
-        () = async { stopping.notified().await; tokio::time::sleep(GRACE).await } => {}
+    let router = api::router(engine.clone(), stop.clone());
+    let served = tokio::select! {
+        served = socket::serve(listener, router) => served,
+        () = until_told(&stop) => Ok(()),
+    };
+    // What is under way unwinds; a daemon that ends in the middle leaves that to the next one.
+    engine.cancel_all();
+    let deadline = Instant::now() + GRACE;
+    while engine.active_operations() > 0 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let _ = std::fs::remove_file(dirs.socket());
     tracing::info!("bangerd ends; VMs run on");
-    Ok(())
+    // The lock is held until the process is gone, and with it all that it does.
+    std::mem::forget(lock);
+    served.map_err(|source| DaemonError::File { path: dirs.socket(), source })
+}
+
+/// Each VM and each client takes a few descriptors; the usual limit is for
+/// programs that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
 }
 
 async fn until_told(stop: &Notify) {

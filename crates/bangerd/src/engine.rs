@@ -3,6 +3,7 @@
 //! One task per VM owns its transitions. What it acquires on the host goes
 //! through [`resources`], which writes it down first.
 
+mod inspect;
 pub mod oplog;
 pub mod reconcile;
 pub mod resources;
@@ -13,7 +14,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use banger_core::api::{ApiError, CreateVm, ErrorKind};
+use banger_core::api::{ApiError, ChangeVm, CreateVm, ErrorKind};
 use banger_core::config::Config;
 use banger_core::dirs::Dirs;
 use banger_core::id::{ImageId, OperationId, VmId};
@@ -83,6 +84,17 @@ impl Engine {
         target: &str,
         vm: Option<VmId>,
     ) -> Result<OpLog, StoreError> {
+        self.begin_with(kind, target, vm, |_| Ok(())).await
+    }
+
+    /// Begins an operation in one transaction with `work`.
+    async fn begin_with(
+        &self,
+        kind: OperationKind,
+        target: &str,
+        vm: Option<VmId>,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<OpLog, StoreError> {
         let id = OperationId::from_bits(rand::random());
         let operation = Operation {
             id: id.clone(),
@@ -92,7 +104,11 @@ impl Engine {
             started_at_ms: now_ms(),
             outcome: None,
         };
-        self.store.run(move |db| operations::begin(db, &operation)).await?;
+        let begun = self.store.run(move |db| {
+            work(db)?;
+            operations::begin(db, &operation)
+        });
+        begun.await?;
         let cancel = Cancel::default();
         lock(&self.0.cancels).insert(id.clone(), cancel.clone());
         Ok(OpLog::new(id, self.store.clone(), cancel))
@@ -108,6 +124,11 @@ impl Engine {
         if let Some(cancel) = lock(&self.0.cancels).get(id) {
             cancel.cancel();
         }
+    }
+
+    /// Asks all operations to stop.
+    pub fn cancel_all(&self) {
+        lock(&self.0.cancels).values().for_each(Cancel::cancel);
     }
 
     /// How many operations are under way.
@@ -138,10 +159,11 @@ impl Engine {
         let vm = self.define(&request, &image)?;
         let opencode_password = vm.spec.opencode.then(secret);
         let row = VmRow { vm: vm.clone(), opencode_password };
-        self.store.run(move |db| vms::insert(db, &row)).await.map_err(store_error)?;
-        let target = vm.name.as_str().to_owned();
-        let begun = self.begin(OperationKind::VmCreate, &target, Some(vm.id.clone())).await;
-        let log = begun.map_err(store_error)?;
+        let (kind, target) = (OperationKind::VmCreate, vm.name.as_str().to_owned());
+        // Together: a VM without the operation that makes it would be stuck.
+        let begun =
+            self.begin_with(kind, &target, Some(vm.id.clone()), move |db| vms::insert(db, &row));
+        let log = begun.await.map_err(store_error)?;
         let id = log.id().clone();
         let task = self.spawn_task(VmCtx::new(self.clone(), vm));
         // The task was just started: it takes the message.
@@ -182,6 +204,7 @@ impl Engine {
             },
             state: VmState::Defined,
             created_at: now(),
+            complete: false,
             run: None,
         })
     }
@@ -200,6 +223,18 @@ impl Engine {
         let task = lock(&self.0.tasks).get(vm).cloned().ok_or_else(gone)?;
         let (reply, answer) = oneshot::channel();
         task.send(Message::Request { request, wait, reply }).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// Changes what a VM is made of.
+    ///
+    /// # Errors
+    /// There is no such VM, its state does not allow it, or the change cannot be.
+    pub async fn change(&self, vm: &VmId, change: ChangeVm) -> Result<Vm, ApiError> {
+        let gone = || ApiError::new(ErrorKind::NotFound, "the VM is gone");
+        let task = lock(&self.0.tasks).get(vm).cloned().ok_or_else(gone)?;
+        let (reply, answer) = oneshot::channel();
+        task.send(Message::Change { change, reply }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 

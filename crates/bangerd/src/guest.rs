@@ -1,5 +1,6 @@
 //! Waiting for a guest: the agent, the SSH server, the opencode server.
 
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ const ATTEMPT: Duration = Duration::from_secs(2);
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(50);
 /// How much of a console is shown with a failure.
-const TAIL_BYTES: usize = 4096;
+const TAIL_BYTES: u64 = 4096;
 const TAIL_LINES: usize = 25;
 
 /// Waits for one guest that is starting.
@@ -107,7 +108,8 @@ impl Probe<'_> {
                 Err(_) => "no answer".to_owned(),
             };
             if !is_alive(self.process) {
-                let how = banger_host::exit_handle(self.process).and_then(|exit| exit.reap());
+                let exit = banger_host::exit_handle(self.process).ok().flatten();
+                let how = exit.and_then(|exit| exit.reap());
                 return Err(OpError::Ended {
                     how: how.unwrap_or_else(|| "its VMM is gone".to_owned()),
                 });
@@ -120,15 +122,26 @@ impl Probe<'_> {
     }
 }
 
-/// The last lines of a console or log, without control characters.
+/// The last lines of a console or log behind `from` bytes, without control
+/// characters; nothing if it cannot be read.
 #[must_use]
-pub fn console_tail(path: &Path) -> String {
-    let bytes = std::fs::read(path).unwrap_or_default();
-    let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+pub fn console_tail(path: &Path, from: u64) -> String {
+    let tail = read_tail(path, from).unwrap_or_default();
     let text: String =
-        String::from_utf8_lossy(tail).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+        String::from_utf8_lossy(&tail).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
     let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+}
+
+fn read_tail(path: &Path, from: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    // A file that is shorter was begun anew.
+    let from = if from > length { 0 } else { from };
+    file.seek(SeekFrom::Start(from.max(length.saturating_sub(TAIL_BYTES))))?;
+    let mut tail = Vec::new();
+    file.take(TAIL_BYTES).read_to_end(&mut tail)?;
+    Ok(tail)
 }
 
 #[cfg(test)]
@@ -141,9 +154,12 @@ mod tests {
         let path = dir.path().join("console");
         let text: String = (0..100).map(|i| format!("\x1b[1mline {i}\r\n\r\n")).collect();
         std::fs::write(&path, text).unwrap();
-        let tail = console_tail(&path);
+        let tail = console_tail(&path, 0);
         assert_eq!(tail.lines().count(), TAIL_LINES);
         assert!(tail.ends_with("[1mline 99") && !tail.contains('\x1b'), "{tail}");
-        assert_eq!(console_tail(&dir.path().join("none")), "");
+        let length = std::fs::metadata(&path).unwrap().len();
+        assert_eq!(console_tail(&path, length - 6), "99");
+        assert_eq!(console_tail(&path, length + 4).lines().count(), TAIL_LINES);
+        assert_eq!(console_tail(&dir.path().join("none"), 0), "");
     }
 }

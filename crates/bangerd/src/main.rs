@@ -29,17 +29,25 @@ async fn main() -> ExitCode {
     }
     let filter = EnvFilter::try_from_env("BANGERD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A bug ends the daemon, not some task that others wait for: the next one takes up what
+    // runs and unwinds the rest, as after any crash.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("{panic}");
+        std::process::exit(70);
+    }));
     let run = async {
         let dirs = Dirs::from_env(|name| std::env::var_os(name).map(PathBuf::from))?;
         daemon::run(dirs).await
     };
-    match run.await {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match run.await {
+        Ok(()) => 0,
         Err(error) => {
             tracing::error!("{}", chain(&error));
-            ExitCode::FAILURE
+            1
         }
-    }
+    };
+    // Work that blocks may still be running; the lock goes with the process.
+    std::process::exit(code)
 }
 
 fn say(text: &str, code: u8) -> ExitCode {

@@ -1,6 +1,7 @@
 //! What operations do.
 
 pub mod build;
+mod change;
 mod create;
 pub mod keys;
 mod start;

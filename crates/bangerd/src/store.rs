@@ -7,6 +7,7 @@ pub mod operations;
 pub mod schema;
 pub mod vms;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -38,6 +39,9 @@ pub enum StoreError {
         /// The newest schema that we know.
         known: i64,
     },
+    /// The image of a VM was deleted while the VM was defined.
+    #[error("the image was deleted in the meantime")]
+    ImageGone,
     /// A name is in use.
     #[error("the name '{0}' is taken")]
     NameTaken(String),
@@ -69,6 +73,9 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let open = |source| StoreError::Open { path: path.to_owned(), source };
         let mut db = Connection::open(path).map_err(open)?;
+        // It holds passwords.
+        let private = std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600));
+        private.map_err(|e| open(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
         schema::prepare(&mut db, path)?;
         let seq = operations::last_seq(&db)?;
         let (jobs, queue) = mpsc::channel::<Job>();
@@ -120,7 +127,12 @@ impl Store {
 /// Tells a taken name from other failures of an insert or update.
 pub(crate) fn name_conflict(error: rusqlite::Error, name: &str) -> StoreError {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::ConstraintViolation) => StoreError::NameTaken(name.to_owned()),
+        Some(rusqlite::ErrorCode::ConstraintViolation) => {
+            match error.sqlite_extended_error_code() {
+                Some(rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY) => StoreError::ImageGone,
+                _ => StoreError::NameTaken(name.to_owned()),
+            }
+        }
         _ => error.into(),
     }
 }

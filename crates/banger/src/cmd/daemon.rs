@@ -18,16 +18,16 @@ pub async fn run(command: Daemon) -> Result<ExitCode, CommandError> {
                 output::line(&format!("the daemon runs (pid {})", daemon::start(&dirs).await?.pid))
             }
         },
-        Daemon::Stop => {
-            let ran = daemon::stop(&dirs).await?;
+        Daemon::Stop(args) => {
+            let ran = daemon::stop(&dirs, args.now).await?;
             output::line(if ran {
                 "the daemon is stopped; VMs run on"
             } else {
                 "the daemon does not run"
             });
         }
-        Daemon::Restart => {
-            daemon::stop(&dirs).await?;
+        Daemon::Restart(args) => {
+            daemon::stop(&dirs, args.now).await?;
             output::line(&format!("the daemon runs (pid {})", daemon::start(&dirs).await?.pid));
         }
         Daemon::Status(format) => {

@@ -8,17 +8,15 @@ use std::time::Duration;
 use banger_core::api::SshAccess;
 use banger_core::vm::{SSH_PORT, Vm};
 use banger_exec::{Command, Tool, Tools};
-use banger_wire::Client;
-use banger_wire::agent::AgentClient;
-use tokio::io::{AsyncWriteExt as _, copy, split};
 
+use crate::cmd::guest::{agent, running};
 use crate::daemon;
 use crate::error::CommandError;
 use crate::follow::OK;
+use crate::relay::relay;
+use crate::signals::End;
 
-/// How long the agent may take to open a stream.
-const STREAM_LIMIT: Duration = Duration::from_secs(10);
-/// How long the guest may go on after our input has ended.
+/// How long the guest may be silent after our input has ended.
 const LINGER: Duration = Duration::from_secs(10);
 
 /// Becomes `ssh`, so that exit status, terminal and signals are its own.
@@ -34,15 +32,6 @@ pub async fn enter(
     let terminal = terminal && std::io::stdin().is_terminal();
     let ssh = Command::new(Tool::Ssh).args(arguments(&vm, &access, &own, command, terminal));
     Err(banger_exec::replace(&Tools::discover(), &ssh).into())
-}
-
-async fn running(client: &Client, key: &str) -> Result<Vm, CommandError> {
-    let vm: Vm = client.get(&format!("/v1/vms/{key}")).await?;
-    if vm.run.is_some() {
-        return Ok(vm);
-    }
-    let message = format!("'{}' is {}", vm.name, vm.state.name());
-    Err(CommandError::new(message).remedy(format!("banger vm start {}", vm.name)).code(4))
 }
 
 /// The arguments of `ssh` (ssh(1), ssh_config(5)). The person's own
@@ -99,27 +88,13 @@ fn quote(word: &str) -> String {
 
 /// Connects standard input and output to a port of the guest.
 pub async fn proxy(key: &str, port: u16) -> Result<ExitCode, CommandError> {
+    // Caught before there is a connection that would be left in the guest.
+    let mut end = End::catch_hang_up_too()?;
     let client = daemon::connect().await?;
     let vm = running(&client, key).await?;
-    let vsock = vm.run.map(|run| run.vsock).unwrap_or_default();
-    let stream = AgentClient::new(Path::new(&vsock), STREAM_LIMIT).stream(port).await?;
-    let (mut from_guest, mut to_guest) = split(stream);
-    let (mut stdin, mut stdout) = (tokio::io::stdin(), tokio::io::stdout());
-    let upload = copy(&mut stdin, &mut to_guest);
-    let download = async {
-        copy(&mut from_guest, &mut stdout).await?;
-        stdout.flush().await
-    };
-    tokio::pin!(upload, download);
-    tokio::select! {
-        result = &mut download => return result.map(|()| OK).map_err(CommandError::from),
-        result = &mut upload => result.map(drop)?,
-    }
-    // Hybrid vsock has no half-close: to close our side would cut off what the guest still
-    // has to say. It ends by itself, or has nobody left to talk to.
-    if let Ok(result) = tokio::time::timeout(LINGER, download).await {
-        result?;
-    }
+    let guest = agent(&vm).stream(port).await?;
+    let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
+    relay(guest, stdin, stdout, LINGER, end.told()).await?;
     Ok(OK)
 }
 

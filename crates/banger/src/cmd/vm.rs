@@ -9,7 +9,7 @@ use banger_core::vm::{Network, StopCause, Vm, VmState, WaitFor};
 use banger_wire::{Client, Method};
 
 use crate::cli::{self, Create, Delete, Show, Start};
-use crate::cmd::ssh;
+use crate::cmd::{change, forward, inspect, ssh, stats};
 use crate::error::CommandError;
 use crate::follow::{self, Done, OK};
 use crate::{daemon, output};
@@ -26,6 +26,12 @@ pub async fn run(command: cli::Vm) -> Result<ExitCode, CommandError> {
         cli::Vm::Show(args) => show(args).await,
         cli::Vm::Ssh(args) => ssh::enter(&args.vm, &args.command, true).await,
         cli::Vm::Exec(args) => ssh::enter(&args.vm, &args.command, false).await,
+        cli::Vm::Forward(args) => forward::run(args).await,
+        cli::Vm::Ports(args) => inspect::ports(args).await,
+        cli::Vm::Logs(args) => inspect::logs(args).await,
+        cli::Vm::Stats(args) => stats::run(args).await,
+        cli::Vm::Rename(args) => change::rename(args).await,
+        cli::Vm::Set(args) => change::set(args).await,
         cli::Vm::Proxy(args) => ssh::proxy(&args.vm, args.port).await,
     }
 }

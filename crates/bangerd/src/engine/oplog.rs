@@ -1,6 +1,6 @@
 //! The log of one operation.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use banger_core::id::OperationId;
 use banger_core::operation::{EventKind, Outcome};
@@ -9,6 +9,10 @@ use banger_exec::Cancel;
 use crate::clock::now_ms;
 use crate::error::OpError;
 use crate::store::{Store, StoreError, operations};
+
+/// How often, and how long apart, the end of an operation is tried to be written.
+const FINISH_TRIES: u32 = 60;
+const FINISH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Appends to the log of one operation. Clones share it.
 #[derive(Debug, Clone)]
@@ -55,13 +59,12 @@ impl OpLog {
     /// Runs `work` as a stage.
     ///
     /// # Errors
-    /// `work`'s, or the operation was cancelled before it began.
+    /// `work`'s.
     pub async fn stage<T>(
         &self,
         stage: &str,
         work: impl Future<Output = Result<T, OpError>>,
     ) -> Result<T, OpError> {
-        self.check()?;
         let started = Instant::now();
         self.append(EventKind::StageStarted { stage: stage.to_owned() }).await?;
         let value = work.await?;
@@ -70,12 +73,16 @@ impl OpLog {
         Ok(value)
     }
 
-    /// Ends the operation.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn finish(&self, outcome: Outcome) -> Result<(), StoreError> {
-        let (id, at) = (self.id.clone(), now_ms());
-        self.store.run(move |db| operations::finish(db, &id, at, &outcome)).await
+    /// Ends the operation. A reader waits for its last event, so a database
+    /// that fails, because the disk is full, say, is tried again for a while.
+    pub async fn finish(&self, outcome: Outcome) {
+        for _ in 0..FINISH_TRIES {
+            let (id, at, outcome) = (self.id.clone(), now_ms(), outcome.clone());
+            match self.store.run(move |db| operations::finish(db, &id, at, &outcome)).await {
+                Ok(()) | Err(StoreError::Closed) => return,
+                Err(error) => tracing::error!(operation = %self.id, %error, "cannot be ended"),
+            }
+            tokio::time::sleep(FINISH_PAUSE).await;
+        }
     }
 }

@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
-use banger_core::operation::{Failure, Operation, OperationKind, Outcome};
-use banger_core::resource::{Presence, ResourceSpec, Role};
-use banger_core::vm::{StopCause, Transition, Vm, VmState};
+use banger_core::operation::{Failure, Object, Operation, OperationKind, Outcome};
+use banger_core::policy::Request;
+use banger_core::resource::{ResourceSpec, Role};
+use banger_core::vm::{StopCause, Vm, VmState, WaitFor};
 
 use crate::clock::now_ms;
 use crate::engine::Engine;
@@ -14,6 +15,14 @@ use crate::error::OpError;
 use crate::store::{images, journal, operations, vms};
 
 const INTERRUPTED: &str = "the daemon ended while this was under way";
+
+/// What is left to do for a VM once it has a task.
+enum Then {
+    Nothing,
+    /// Its guest is up, and was being stopped, or was being waited for by
+    /// nobody any more: it gets an orderly end.
+    Stop,
+}
 
 impl Engine {
     /// Unwinds what was under way, takes up the VMs that run, puts away those
@@ -24,92 +33,91 @@ impl Engine {
     pub async fn reconcile(&self) -> Result<(), OpError> {
         let (rows, unfinished) =
             self.store.run(|db| Ok((vms::list(db)?, operations::list(db, true)?))).await?;
+        let mut kept = Vec::new();
         for row in rows {
-            let creating = |operation: &Operation| {
-                operation.kind == OperationKind::VmCreate
-                    && operation.vm.as_ref() == Some(&row.vm.id)
-            };
-            let in_create = unfinished.iter().any(creating);
             let ctx = VmCtx::new(self.clone(), row.vm);
-            if let Err(error) = self.reconcile_vm(&ctx, in_create).await {
+            let then = self.reconcile_vm(&ctx).await.unwrap_or_else(|error| {
                 tracing::error!(vm = %ctx.vm().id, %error, "a VM could not be reconciled");
-            }
+                Then::Nothing
+            });
             if !ctx.is_gone() {
-                self.spawn_task(ctx);
+                kept.push((ctx, then));
             }
         }
         self.release_ownerless().await?;
         for operation in unfinished {
-            let failure = Failure { message: INTERRUPTED.to_owned(), ..Failure::default() };
-            let (id, outcome) = (operation.id, Outcome::Failed { failure });
+            let (id, outcome) = (operation.id.clone(), outcome_of(&operation, &kept));
             self.store.run(move |db| operations::finish(db, &id, now_ms(), &outcome)).await?;
+        }
+        for (ctx, then) in kept {
+            let vm = ctx.vm().id;
+            self.spawn_task(ctx);
+            if matches!(then, Then::Stop)
+                && let Err(error) = self.request(&vm, Request::Stop, WaitFor::Agent).await
+            {
+                tracing::error!(%vm, %error, "a VM that was being stopped runs on");
+            }
         }
         Ok(())
     }
 
-    async fn reconcile_vm(&self, ctx: &VmCtx, in_create: bool) -> Result<(), OpError> {
+    async fn reconcile_vm(&self, ctx: &VmCtx) -> Result<Then, OpError> {
         let vm = ctx.vm();
         let answered = vm.run.as_ref().is_some_and(|run| run.boot_id.is_some());
         match &vm.state {
-            VmState::Defined | VmState::Provisioning => self.unwind(ctx).await,
-            VmState::Deleting => self.unwind(ctx).await,
-            // A create is undone whole unless the agent had answered.
-            VmState::Starting if in_create && !answered => self.unwind(ctx).await,
+            VmState::Deleting | VmState::Failed { removing: true, .. } => {
+                ctx.remove(None).await?;
+            }
+            _ if !vm.complete => {
+                tracing::info!(vm = %vm.id, state = vm.state.name(), "never completed: undone");
+                ctx.remove(None).await?;
+            }
+            VmState::Running => drop(self.take_up(ctx, &vm).await?),
+            VmState::Stopping => {
+                if self.take_up(ctx, &vm).await? {
+                    return Ok(Then::Stop);
+                }
+            }
+            VmState::Starting if answered => {
+                if self.take_up(ctx, &vm).await? {
+                    return Ok(Then::Stop);
+                }
+            }
             VmState::Starting => {
                 let cause = StopCause::StartFailed { detail: INTERRUPTED.to_owned() };
-                ctx.end_run(None, cause).await.map(drop)
+                ctx.end_run(None, cause).await?;
             }
-            VmState::Stopping => ctx.end_run(None, StopCause::Requested).await.map(drop),
-            VmState::Running => self.take_up(ctx, &vm).await,
-            VmState::Stopped(_) => {
-                // Nothing of a run is held by a stopped VM; if it is, a daemon died between two writes.
-                let failures = self.release(vm.id.as_str(), true).await?;
-                if failures.is_empty() { Ok(()) } else { self.broken(ctx, failures).await }
-            }
-            VmState::Failed { .. } => Ok(()),
+            VmState::Failed { removing: false, .. } => ctx.recover(None).await?,
+            VmState::Stopped(_) => ctx.settle_disk().await?,
+            VmState::Defined | VmState::Provisioning => {}
         }
+        Ok(Then::Nothing)
     }
 
-    async fn unwind(&self, ctx: &VmCtx) -> Result<(), OpError> {
-        let vm = ctx.vm();
-        let failures = self.release(vm.id.as_str(), false).await?;
-        if !failures.is_empty() {
-            return self.broken(ctx, failures).await;
-        }
-        tracing::info!(vm = %vm.id, state = vm.state.name(), "unwound");
-        self.store.run(move |db| vms::delete(db, &vm.id)).await?;
-        ctx.set_gone();
-        Ok(())
-    }
-
-    async fn broken(&self, ctx: &VmCtx, failures: Vec<String>) -> Result<(), OpError> {
-        let cause = failures.join("\n");
-        ctx.transition(None, Transition::Fail { cause, cleanup_pending: true }).await
-    }
-
-    /// A VM that was running: its VMM runs on without a daemon.
-    async fn take_up(&self, ctx: &VmCtx, vm: &Vm) -> Result<(), OpError> {
+    /// A VM whose VMM may run on without a daemon. Returns whether it does; it
+    /// is stopped otherwise.
+    async fn take_up(&self, ctx: &VmCtx, vm: &Vm) -> Result<bool, OpError> {
         let owner = vm.id.as_str().to_owned();
         let held = self.store.run(move |db| journal::held(db, &owner, true)).await?;
+        let is_vmm =
+            |spec: &ResourceSpec| matches!(spec, ResourceSpec::Process { role: Role::Vmm, .. });
         let mut rebooted = false;
-        for entry in &held {
-            if !matches!(entry.spec, ResourceSpec::Process { role: Role::Vmm, .. }) {
-                continue;
+        for entry in held.iter().filter(|entry| is_vmm(&entry.spec)) {
+            if let Some(process) = self.host.process(&entry.spec, entry.observed.as_ref())? {
+                tracing::info!(vm = %vm.id, pid = process.pid, "taken up");
+                ctx.set_process(Some(process));
+                return Ok(true);
             }
-            if let Presence::Held(observed) = self.host.probe(&entry.spec, entry.observed.as_ref())
-            {
-                tracing::info!(vm = %vm.id, "taken up");
-                ctx.set_process(observed.process);
-                return Ok(());
-            }
-            let boot = entry.observed.as_ref().and_then(|o| o.process.as_ref()).map(|p| &p.boot_id);
-            rebooted = boot != banger_host::boot_id().ok().as_ref();
+            let known = entry.observed.as_ref().and_then(|o| o.process.as_ref());
+            rebooted |=
+                known.is_some_and(|p| banger_host::boot_id().is_ok_and(|id| id != p.boot_id));
         }
         if rebooted {
-            return ctx.end_run(None, StopCause::HostRebooted).await.map(drop);
+            ctx.end_run(None, StopCause::HostRebooted).await?;
+        } else {
+            ctx.vmm_ended(None).await;
         }
-        ctx.vmm_ended("it ended while no daemon ran".to_owned()).await;
-        Ok(())
+        Ok(false)
     }
 
     /// Releases what belongs to neither a VM nor an image: builds that were under way.
@@ -127,5 +135,21 @@ impl Engine {
             self.release(owner, false).await?;
         }
         Ok(())
+    }
+}
+
+/// How an operation ended that no daemon saw the end of.
+fn outcome_of(operation: &Operation, kept: &[(VmCtx, Then)]) -> Outcome {
+    let vm = kept.iter().map(|(ctx, _)| ctx.vm()).find(|vm| Some(&vm.id) == operation.vm.as_ref());
+    match (operation.kind, vm) {
+        (OperationKind::VmDelete, None) => Outcome::Succeeded { object: None },
+        (OperationKind::VmStart | OperationKind::VmCreate, Some(vm))
+            if vm.state == VmState::Running =>
+        {
+            Outcome::Succeeded { object: Some(Box::new(Object::Vm(vm))) }
+        }
+        _ => Outcome::Failed {
+            failure: Failure { message: INTERRUPTED.to_owned(), ..Failure::default() },
+        },
     }
 }

@@ -49,10 +49,14 @@ impl Engine {
         for entry in held {
             let host = self.host.clone();
             let (spec, observed) = (entry.spec.clone(), entry.observed);
-            let released = blocking(move || Ok(host.release(&spec, observed.as_ref())?)).await;
-            match released {
-                Ok(()) => self.store.run(move |db| journal::released(db, entry.id)).await?,
-                Err(error) => {
+            let released = blocking(move || Ok(host.release(&spec, observed.as_ref())?));
+            let forgotten = async {
+                released.await?;
+                Ok(self.store.run(move |db| journal::released(db, entry.id)).await?)
+            };
+            match forgotten.await {
+                Ok(()) => {}
+                Err::<(), OpError>(error) => {
                     let failure = format!("cannot release the {}: {}", entry.spec, chain(&error));
                     tracing::error!(owner, failure, "release failed");
                     failures.push(failure);

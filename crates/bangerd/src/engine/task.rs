@@ -3,13 +3,14 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::time::Duration;
 
-use banger_core::api::{ApiError, ErrorKind};
+use banger_core::api::{ApiError, ChangeVm, ErrorKind};
 use banger_core::id::OperationId;
-use banger_core::operation::{Object, OperationKind, Outcome};
-use banger_core::policy::{self, Decision, Request};
+use banger_core::operation::{Failure, Object, OperationKind, Outcome};
+use banger_core::policy::{self, Busy, Decision, Request};
 use banger_core::resource::ProcessId;
-use banger_core::vm::{VmState, WaitFor};
+use banger_core::vm::{Vm, WaitFor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::oplog::OpLog;
@@ -34,6 +35,13 @@ pub enum Message {
         /// The operation that was begun.
         reply: oneshot::Sender<Result<OperationId, ApiError>>,
     },
+    /// A client's change of what the VM is made of.
+    Change {
+        /// What.
+        change: ChangeVm,
+        /// The VM as it is then.
+        reply: oneshot::Sender<Result<Vm, ApiError>>,
+    },
 }
 
 #[derive(Clone)]
@@ -43,14 +51,10 @@ enum Job {
 }
 
 impl Job {
-    /// What the policy sees of it. A create is busy with a start once its disks are there.
-    fn busy(&self, state: &VmState) -> Option<Request> {
+    fn busy(&self) -> Busy {
         match self {
-            Self::Create { .. } if matches!(state, VmState::Defined | VmState::Provisioning) => {
-                None
-            }
-            Self::Create { .. } => Some(Request::Start),
-            Self::Request { request, .. } => Some(*request),
+            Self::Create { .. } => Busy::Create,
+            Self::Request { request, .. } => Busy::Request(*request),
         }
     }
 }
@@ -111,7 +115,7 @@ impl VmTask {
         let ctx = self.ctx.clone();
         Box::pin(async move {
             if ctx.is_gone() {
-                return finish_gone(&log).await;
+                return finish_gone(&log, &job).await;
             }
             match job {
                 Job::Create { start } => ctx.create(&log, start).await,
@@ -134,13 +138,23 @@ impl VmTask {
                 // A client that went away did not cancel.
                 let _ = reply.send(answer);
             }
+            Message::Change { change, reply } => {
+                let answer = if self.queue.is_empty() && self.current.is_none() {
+                    self.ctx.change_to(&change).await
+                } else {
+                    let message = format!("something is under way on '{}'", self.ctx.vm().name);
+                    Err(ApiError::new(ErrorKind::Conflict, message)
+                        .remedy("try again when it is done"))
+                };
+                let _ = reply.send(answer);
+            }
         }
     }
 
     async fn decide(&mut self, request: Request, wait: WaitFor) -> Result<OperationId, ApiError> {
         let vm = self.ctx.vm();
         let last = self.queue.back().or(self.current.as_ref());
-        let busy = last.and_then(|(job, _)| job.busy(&vm.state));
+        let busy = last.map(|(job, _)| job.busy());
         let decision = policy::accept(&vm.state, busy, request);
         if let Decision::Deny(reason) = decision {
             let message = format!("cannot {} '{}': {reason}", verb(request), vm.name);
@@ -151,7 +165,7 @@ impl VmTask {
         let id = log.id().clone();
         if decision == Decision::Ignore {
             let object = Some(Box::new(Object::Vm(vm)));
-            log.finish(Outcome::Succeeded { object }).await.map_err(store_error)?;
+            log.finish(Outcome::Succeeded { object }).await;
             self.engine.ended(&id);
             return Ok(id);
         }
@@ -165,11 +179,15 @@ impl VmTask {
     }
 }
 
-async fn finish_gone(log: &OpLog) {
-    // The VM that a request waited for was unwound: for a delete, that is success.
-    if let Err(error) = log.finish(Outcome::Succeeded { object: None }).await {
-        tracing::error!(%error, "an operation could not be ended");
-    }
+/// Ends an operation on a VM that was removed before its turn came.
+async fn finish_gone(log: &OpLog, job: &Job) {
+    log.finish(match job {
+        Job::Request { request: Request::Delete, .. } => Outcome::Succeeded { object: None },
+        _ => Outcome::Failed {
+            failure: Failure { message: "the VM was removed".to_owned(), ..Failure::default() },
+        },
+    })
+    .await;
 }
 
 fn kind(request: Request) -> OperationKind {
@@ -193,12 +211,19 @@ fn verb(request: Request) -> &'static str {
 }
 
 /// Waits for the end of a VMM and says how it ended; for ever if there is none.
-async fn vmm_end(process: Option<ProcessId>) -> String {
+async fn vmm_end(process: Option<ProcessId>) -> Option<String> {
     let Some(process) = process else { return std::future::pending().await };
-    let Some(exit) = banger_host::exit_handle(&process) else { return "it ended".to_owned() };
-    if let Err(error) = exit.ended().await {
-        tracing::error!(%error, "the end of a VMM cannot be watched");
-        return std::future::pending().await;
+    loop {
+        let watched = match banger_host::exit_handle(&process) {
+            Ok(Some(exit)) => exit.ended().await.map(|()| exit.reap()),
+            Ok(None) => return None,
+            Err(error) => Err(error),
+        };
+        match watched {
+            Ok(how) => return how,
+            // Not to be seen is not to be gone.
+            Err(error) => tracing::error!(%error, "the end of a VMM cannot be watched"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    exit.reap().unwrap_or_else(|| "it ended".to_owned())
 }

@@ -1,12 +1,12 @@
 //! One VM as its task sees it: its content, its state, its process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use banger_core::dirs::vm_files;
 use banger_core::operation::{EventKind, Object, Outcome};
 use banger_core::resource::ProcessId;
-use banger_core::vm::{StopCause, Transition, Vm};
+use banger_core::vm::{StopCause, Transition, Vm, VmState};
 
 use crate::clock::now_ms;
 use crate::engine::oplog::OpLog;
@@ -27,13 +27,22 @@ struct Shared {
     vm: Vm,
     process: Option<ProcessId>,
     gone: bool,
+    console_from: u64,
 }
 
 impl VmCtx {
     /// The context of a VM that is in the database.
     #[must_use]
     pub fn new(engine: Engine, vm: Vm) -> Self {
-        Self { engine, shared: Arc::new(Mutex::new(Shared { vm, process: None, gone: false })) }
+        Self {
+            engine,
+            shared: Arc::new(Mutex::new(Shared {
+                vm,
+                process: None,
+                gone: false,
+                console_from: 0,
+            })),
+        }
     }
 
     /// The VM as it is now.
@@ -58,10 +67,6 @@ impl VmCtx {
         lock(&self.shared).gone
     }
 
-    pub(crate) fn set_gone(&self) {
-        lock(&self.shared).gone = true;
-    }
-
     /// Its folder.
     pub(crate) fn dir(&self) -> PathBuf {
         self.engine.dirs.vm(self.vm().id.as_str())
@@ -72,14 +77,23 @@ impl VmCtx {
         self.engine.dirs.vm_run(self.vm().id.short())
     }
 
-    /// Its sockets while it runs.
+    /// Its sockets while it runs: where the daemon that started it put them.
     pub(crate) fn sockets(&self) -> Sockets {
-        Sockets::in_dir(&self.run_dir())
+        let run = self.vm().run;
+        let dir = run.and_then(|run| Some(Path::new(&run.vsock).parent()?.to_owned()));
+        Sockets::in_dir(&dir.unwrap_or_else(|| self.run_dir()))
     }
 
-    /// The end of what its console said.
+    /// Where its console's log ends now: what is said from here on is of this run.
+    pub(crate) fn mark_console(&self) {
+        let length = std::fs::metadata(vm_files::console(&self.dir())).map_or(0, |m| m.len());
+        lock(&self.shared).console_from = length;
+    }
+
+    /// The end of what its console said in this run.
     pub(crate) fn console_tail(&self) -> String {
-        guest::console_tail(&vm_files::console(&self.dir()))
+        let from = lock(&self.shared).console_from;
+        guest::console_tail(&vm_files::console(&self.dir()), from)
     }
 
     /// Changes the VM, in the database first.
@@ -132,47 +146,59 @@ impl VmCtx {
         cause: StopCause,
     ) -> Result<Vec<String>, OpError> {
         let failures = self.engine.release(self.vm().id.as_str(), true).await?;
-        self.set_process(None);
         let transition = if failures.is_empty() {
+            self.set_process(None);
             Transition::Ended(cause)
         } else {
-            Transition::Fail { cause: failures.join("\n"), cleanup_pending: true }
+            Transition::Fail { cause: failures.join("\n"), removing: false }
         };
         self.transition(log, transition).await?;
         Ok(failures)
     }
 
-    /// Releases all that it holds and forgets it. Returns what could not be
-    /// released; the VM is then kept as failed.
-    pub(crate) async fn remove(&self, log: &OpLog) -> Result<Vec<String>, OpError> {
+    /// Brings a VM whose last run could not be released to stopped, at last.
+    pub(crate) async fn recover(&self, log: Option<&OpLog>) -> Result<(), OpError> {
+        if matches!(self.vm().state, VmState::Failed { removing: false, .. }) {
+            released(self.engine.release(self.vm().id.as_str(), true).await?)?;
+            self.set_process(None);
+            self.transition(log, Transition::Recovered).await?;
+        }
+        Ok(())
+    }
+
+    /// Releases all that it holds, a VMM that runs first, and forgets it.
+    /// Returns what could not be released; the VM is then kept as failed. From
+    /// the first write on there is no way back: the next daemon goes on.
+    pub(crate) async fn remove(&self, log: Option<&OpLog>) -> Result<Vec<String>, OpError> {
+        self.transition(log, Transition::Delete).await?;
         let vm = self.vm();
         let failures = self.engine.release(vm.id.as_str(), false).await?;
-        self.set_process(None);
         if failures.is_empty() {
+            self.set_process(None);
             self.engine.store.run(move |db| vms::delete(db, &vm.id)).await?;
-            self.set_gone();
+            lock(&self.shared).gone = true;
         } else {
             let cause = failures.join("\n");
-            self.transition(Some(log), Transition::Fail { cause, cleanup_pending: true }).await?;
+            self.transition(log, Transition::Fail { cause, removing: true }).await?;
         }
         Ok(failures)
     }
 
-    /// The VMM ended without being asked to by us.
-    pub(crate) async fn vmm_ended(&self, how: String) {
+    /// The VMM ended without being asked to by us; `how`, if it was our child.
+    pub(crate) async fn vmm_ended(&self, how: Option<String>) {
         let console = self.console_tail();
-        let cause = if console.contains("Kernel panic") {
-            StopCause::Crashed { detail: "the guest's kernel panicked".to_owned() }
-        } else if how == "exit status 0" || how == "it ended" {
-            StopCause::GuestShutdown
-        } else {
-            StopCause::Crashed { detail: how }
+        let cause = match how {
+            _ if console.contains("Kernel panic") => {
+                StopCause::Crashed { detail: "the guest's kernel panicked".to_owned() }
+            }
+            Some(how) if how != "exit status 0" => StopCause::Crashed { detail: how },
+            _ => StopCause::GuestShutdown,
         };
         tracing::info!(vm = %self.vm().id, ?cause, "the VMM ended");
+        // Whatever comes of the release, this process is gone: do not see its end again.
+        self.set_process(None);
         if let Err(error) = self.end_run(None, cause).await {
             tracing::error!(vm = %self.vm().id, %error, "a VM that ended could not be put away");
-            // Without this the task would see the same end again at once.
-            self.set_process(None);
         }
     }
 
@@ -184,16 +210,19 @@ impl VmCtx {
         rollback: Vec<String>,
         console: String,
     ) {
-        let outcome = match result {
+        log.finish(match result {
             Ok(()) => {
                 let object = (!self.is_gone()).then(|| Box::new(Object::Vm(self.vm())));
                 Outcome::Succeeded { object }
             }
             Err(error) if error.is_cancelled() && rollback.is_empty() => Outcome::Cancelled,
             Err(error) => Outcome::Failed { failure: error.failure(rollback, console) },
-        };
-        if let Err(error) = log.finish(outcome).await {
-            tracing::error!(operation = %log.id(), %error, "an operation could not be ended");
-        }
+        })
+        .await;
     }
+}
+
+/// A release that left something is a failure that lists what.
+pub(crate) fn released(failures: Vec<String>) -> Result<(), OpError> {
+    if failures.is_empty() { Ok(()) } else { Err(OpError::Release(failures.join("\n"))) }
 }

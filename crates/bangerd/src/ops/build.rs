@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use banger_core::api::{ApiError, BuildImage};
 use banger_core::id::{ImageId, OperationId};
@@ -21,6 +21,9 @@ use crate::error::{OpError, chain};
 use crate::store::journal::{self, Scope};
 use crate::store::{StoreError, images};
 
+/// Between two progress events.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
+
 impl Engine {
     /// Begins to build an image.
     ///
@@ -38,9 +41,7 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move {
             let outcome = engine.run_build(&log, request).await;
-            if let Err(error) = log.finish(outcome).await {
-                tracing::error!(operation = %log.id(), %error, "an operation could not be ended");
-            }
+            log.finish(outcome).await;
             engine.ended(log.id());
         });
         Ok(id)
@@ -57,7 +58,13 @@ impl Engine {
             }
         }
         match result {
-            Ok(image) => Outcome::Succeeded { object: Some(Box::new(Object::Image(image))) },
+            Ok(image) => {
+                for message in rollback {
+                    // The image is there all the same.
+                    let _ = log.append(EventKind::Warning { message }).await;
+                }
+                Outcome::Succeeded { object: Some(Box::new(Object::Image(image))) }
+            }
             Err(error) if error.is_cancelled() && rollback.is_empty() => Outcome::Cancelled,
             Err(error) => Outcome::Failed { failure: error.failure(rollback, String::new()) },
         }
@@ -108,8 +115,12 @@ impl Engine {
             scratch,
             cancel: log.cancel().clone(),
         };
-        let reporter =
-            LogReporter { log: log.clone(), runtime: Handle::current(), stage: Mutex::default() };
+        let reporter = LogReporter {
+            log: log.clone(),
+            runtime: Handle::current(),
+            stage: Mutex::default(),
+            last_progress: Mutex::default(),
+        };
         let image = debian::build(request, &env, staging, &reporter);
         if image.is_ok() {
             reporter.end_stage();
@@ -126,8 +137,10 @@ impl Engine {
         let staging = staging.to_owned();
         blocking(move || {
             let parent = place.parent().unwrap_or(&place);
+            // The name, too, must outlive a power cut: the database's row will.
             std::fs::create_dir_all(parent)
                 .and_then(|()| std::fs::rename(&staging, &place))
+                .and_then(|()| std::fs::File::open(parent)?.sync_all())
                 .map_err(OpError::file(format!("create {}", place.display())))
         })
         .await?;
@@ -145,6 +158,7 @@ struct LogReporter {
     log: OpLog,
     runtime: Handle,
     stage: Mutex<Option<(String, Instant)>>,
+    last_progress: Mutex<Option<Instant>>,
 }
 
 impl LogReporter {
@@ -172,6 +186,13 @@ impl Reporter for LogReporter {
     }
 
     fn progress(&self, done: u64, total: Option<u64>) {
+        // Each event is a transaction: a few a second are enough to see that it goes on.
+        let now = Instant::now();
+        let last = *lock(&self.last_progress);
+        if last.is_some_and(|last| now - last < PROGRESS_PAUSE) && total != Some(done) {
+            return;
+        }
+        *lock(&self.last_progress) = Some(now);
         let stage = lock(&self.stage).as_ref().map(|(name, _)| name.clone());
         if let Some(stage) = stage {
             self.append(EventKind::Progress { stage, done, total });

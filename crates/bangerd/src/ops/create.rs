@@ -3,12 +3,12 @@
 use banger_core::dirs::vm_files;
 use banger_core::image::files;
 use banger_core::resource::ResourceSpec;
-use banger_core::vm::{StopCause, Transition, Vm, WaitFor};
+use banger_core::vm::{Transition, Vm, WaitFor};
 
 use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
 use crate::engine::vm::VmCtx;
-use crate::error::OpError;
+use crate::error::{OpError, chain};
 use crate::ops::keys;
 use crate::store::journal::Scope;
 
@@ -20,14 +20,12 @@ impl VmCtx {
         let (mut rollback, mut console) = (Vec::new(), String::new());
         if let Err(error) = &result {
             console = self.console_tail();
-            let answered = self.vm().run.is_some_and(|run| run.boot_id.is_some());
-            let undone = if answered && !error.is_cancelled() {
-                let detail = crate::error::chain(error);
-                self.end_run(Some(log), StopCause::StartFailed { detail }).await
+            let undone = if self.vm().complete && !error.is_cancelled() {
+                self.abort_start(log, error).await
             } else {
-                self.remove(log).await
+                self.remove(Some(log)).await
             };
-            rollback = undone.unwrap_or_else(|error| vec![crate::error::chain(&error)]);
+            rollback = undone.unwrap_or_else(|error| vec![chain(&error)]);
         }
         self.finish(log, result, rollback, console).await;
     }
@@ -36,7 +34,13 @@ impl VmCtx {
         log.stage("disks", self.provision(log)).await?;
         match start {
             Some(wait) => self.start(log, wait).await,
-            None => Ok(()),
+            None => {
+                self.change(Some(log), |vm| {
+                    vm.complete = true;
+                    Ok(())
+                })
+                .await
+            }
         }
     }
 

@@ -3,12 +3,14 @@
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use banger_core::config::Config;
 use banger_core::dirs::{Dirs, vm_files};
 use banger_core::id::VmId;
 use banger_exec::{Command, Runner, Tool};
 
+use crate::engine::lock;
 use crate::error::OpError;
 
 /// The private key that enters VMs and its public line: the configured one,
@@ -55,6 +57,9 @@ pub fn make_host_key(runner: &dyn Runner, dir: &Path, id: &VmId) -> Result<(), O
 
 /// Makes an ed25519 pair without a passphrase, unless it is there.
 fn make_key(runner: &dyn Runner, path: &Path, comment: &str) -> Result<(), OpError> {
+    // Several VMs may be made at once, before there is a key.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = lock(&ONE_AT_A_TIME);
     if path.exists() {
         return Ok(());
     }

@@ -28,54 +28,64 @@ const SOCKET_LIMIT: Duration = Duration::from_secs(20);
 /// A console log larger than this is begun anew at the next start.
 const CONSOLE_LIMIT: u64 = 4 << 20;
 
-/// What a start needs that lies in files; read in one go, off the async threads.
-struct Prepared {
-    boot: Boot,
-}
-
 impl VmCtx {
     /// Starts the VM; on failure it is stopped again.
     pub(crate) async fn start_op(&self, log: &OpLog, wait: WaitFor) {
-        let result = self.start_or_stop(log, wait).await;
-        self.finish_start(log, result).await;
+        self.start_anew(log, wait, false).await;
     }
 
     /// Stops the VM if it runs, then starts it.
     pub(crate) async fn restart_op(&self, log: &OpLog, wait: WaitFor) {
-        let result = async {
-            if self.vm().state.is_active() {
-                self.stop(log).await?;
-            }
-            self.start_or_stop(log, wait).await
-        };
-        let result = result.await;
-        self.finish_start(log, result).await;
+        self.start_anew(log, wait, true).await;
     }
 
-    async fn finish_start(&self, log: &OpLog, result: Result<(), OpError>) {
-        let console = if result.is_err() { self.console_tail() } else { String::new() };
-        let rollback = match self.vm().state {
-            VmState::Failed { cause, cleanup_pending: true } if result.is_err() => vec![cause],
-            _ => Vec::new(),
+    async fn start_anew(&self, log: &OpLog, wait: WaitFor, restart: bool) {
+        let stopped = async {
+            self.recover(Some(log)).await?;
+            log.check()?;
+            match self.vm().state {
+                VmState::Running if !restart => return Ok(false),
+                state if state.is_active() => self.stop(log).await?,
+                _ => {}
+            }
+            Ok(true)
+        };
+        let (mut rollback, mut console) = (Vec::new(), String::new());
+        let result = match stopped.await {
+            Ok(true) => {
+                let started = self.start(log, wait).await;
+                if let Err(error) = &started {
+                    console = self.console_tail();
+                    let undone = self.abort_start(log, error).await;
+                    rollback = undone.unwrap_or_else(|error| vec![chain(&error)]);
+                }
+                started
+            }
+            other => other.map(drop),
         };
         self.finish(log, result, rollback, console).await;
     }
 
-    async fn start_or_stop(&self, log: &OpLog, wait: WaitFor) -> Result<(), OpError> {
-        let result = self.start(log, wait).await;
-        if let Err(error) = &result
-            && self.vm().state.is_active()
-        {
-            let cause = StopCause::StartFailed { detail: chain(error) };
-            self.end_run(Some(log), cause).await?;
+    /// Stops a VM whose start failed: in an orderly way if its guest had come up.
+    pub(crate) async fn abort_start(
+        &self,
+        log: &OpLog,
+        error: &OpError,
+    ) -> Result<Vec<String>, OpError> {
+        if !self.vm().state.is_active() {
+            return Ok(Vec::new());
         }
-        result
+        if self.vm().run.is_some_and(|run| run.boot_id.is_some()) {
+            self.shut_down(None).await?;
+        }
+        self.end_run(Some(log), StopCause::StartFailed { detail: chain(error) }).await
     }
 
     /// Starts the VM and waits until it is as ready as asked. On failure the
     /// run's resources are still held: the caller knows how much to undo.
     pub(crate) async fn start(&self, log: &OpLog, wait: WaitFor) -> Result<(), OpError> {
         let started = Instant::now();
+        log.check()?;
         self.transition(Some(log), Transition::Start).await?;
         let process = log.stage("boot", self.boot(log)).await?;
         self.set_process(Some(process.clone()));
@@ -99,6 +109,7 @@ impl VmCtx {
         let probe = guest::Probe { log, process: &process, limit, vsock: &vsock };
         let health = log.stage("agent", probe.agent()).await?;
         self.change(Some(log), |vm| {
+            vm.complete = true;
             if let Some(run) = &mut vm.run {
                 run.boot_id = Some(health.boot_id);
             }
@@ -143,33 +154,39 @@ impl VmCtx {
         let (dir, run_dir, sockets) = (self.dir(), self.run_dir(), self.sockets());
         let acquire = |spec| self.engine.acquire(owner, Scope::Run, spec, log.cancel());
         acquire(ResourceSpec::Dir { path: run_dir.clone() }).await?;
-        let prepared = self.prepare(&vm, &run_dir).await?;
+        let boot = self.prepare(&vm, &run_dir).await?;
 
         let log_path = dir.join("vsock.log");
+        self.mark_console();
         let vsock = acquire(vsock_process(&sockets, &log_path)).await?;
         wait_for_socket(log, vsock.process.as_ref(), &sockets.vhost, &log_path).await?;
         log.check()?;
-        let vmm = acquire(vmm_process(&vm, &dir, &sockets, &prepared.boot)).await?;
-        let vmm_log = vm_files::vmm_log(&dir);
-        wait_for_socket(log, vmm.process.as_ref(), &sockets.qmp, &vmm_log).await?;
+        let vmm = acquire(vmm_process(&vm, &dir, &sockets, &boot)).await?;
         let Some(process) = vmm.process else {
             return Err(OpError::Internal("the VMM has no process".to_owned()));
         };
-        let status = match Qmp::connect(&sockets.qmp).await {
-            Ok(mut qmp) => qmp.execute("query-status").await,
-            Err(error) => Err(error),
-        };
-        match status {
-            Ok(_) => Ok(process),
-            Err(_) if !is_alive(&process) => {
-                Err(OpError::Ended { how: guest::console_tail(&vmm_log) })
+        let vmm_log = vm_files::vmm_log(&dir);
+        let deadline = Instant::now() + SOCKET_LIMIT;
+        loop {
+            let answer = match Qmp::connect(&sockets.qmp).await {
+                Ok(mut qmp) => qmp.execute("query-status").await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                Ok(_) => return Ok(process),
+                Err(_) if !is_alive(&process) => {
+                    return Err(OpError::Ended { how: guest::console_tail(&vmm_log, 0) });
+                }
+                Err(error) if Instant::now() > deadline => return Err(error.into()),
+                Err(_) => {}
             }
-            Err(error) => Err(error.into()),
+            log.check()?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
     /// Puts the VM's segment behind the image's initramfs.
-    async fn prepare(&self, vm: &Vm, run_dir: &Path) -> Result<Prepared, OpError> {
+    async fn prepare(&self, vm: &Vm, run_dir: &Path) -> Result<Boot, OpError> {
         let id = vm.id.clone();
         let row = self.engine.store.run(move |db| vms::get(db, &id)).await?;
         let password = row.and_then(|row| row.opencode_password).filter(|_| vm.spec.opencode);
@@ -201,9 +218,7 @@ impl VmCtx {
             let tsc_khz = (!engine.kvm).then(banger_host::tsc_khz);
             let boot_args = bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz });
             let kernel = image_dir.join(files::KERNEL);
-            Ok(Prepared {
-                boot: Boot { kernel, initramfs, boot_args, kvm: engine.kvm, unsafe_cache: false },
-            })
+            Ok(Boot { kernel, initramfs, boot_args, kvm: engine.kvm })
         })
         .await
     }
@@ -245,7 +260,7 @@ async fn wait_for_socket(
     while !socket.exists() {
         log.check()?;
         if !process.is_some_and(is_alive) {
-            return Err(OpError::Ended { how: guest::console_tail(process_log) });
+            return Err(OpError::Ended { how: guest::console_tail(process_log, 0) });
         }
         if Instant::now() > deadline {
             let last = format!("no socket {}", socket.display());

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use banger_core::vm::{StopCause, Transition};
+use banger_core::vm::{StopCause, Transition, VmState};
 use banger_host::is_alive;
 use banger_wire::agent::AgentClient;
 
 use crate::engine::oplog::OpLog;
-use crate::engine::vm::VmCtx;
+use crate::engine::vm::{VmCtx, released};
 use crate::error::OpError;
 use crate::vmm::qmp::Qmp;
 
@@ -21,43 +21,58 @@ const VMM_LIMIT: Duration = Duration::from_secs(5);
 impl VmCtx {
     /// Stops the VM in an orderly way. Fine if it is stopped.
     pub(crate) async fn stop_op(&self, log: &OpLog) {
-        let result = if self.vm().state.is_active() { self.stop(log).await } else { Ok(()) };
+        let stop = async {
+            self.recover(Some(log)).await?;
+            if self.vm().state.is_active() { self.stop(log).await } else { Ok(()) }
+        };
+        let result = stop.await;
         self.finish(log, result, Vec::new(), String::new()).await;
     }
 
     /// Ends the VMM at once. Fine if there is none.
     pub(crate) async fn kill_op(&self, log: &OpLog) {
-        let result = if self.vm().state.is_active() { self.kill(log).await } else { Ok(()) };
+        let kill = async {
+            self.recover(Some(log)).await?;
+            if !self.vm().state.is_active() {
+                return Ok(());
+            }
+            let end = async { released(self.end_run(Some(log), StopCause::Killed).await?) };
+            log.stage("release", end).await
+        };
+        let result = kill.await;
         self.finish(log, result, Vec::new(), String::new()).await;
     }
 
     /// Deletes the VM, ending its VMM first if one runs.
     pub(crate) async fn delete_op(&self, log: &OpLog) {
-        let result = async {
-            if self.vm().state.is_active() {
-                self.kill(log).await?;
-            }
-            self.transition(Some(log), Transition::Delete).await?;
-            log.stage("release", async { released(self.remove(log).await?) }).await
+        let delete = async {
+            // The last moment to think better of it.
+            log.check()?;
+            log.stage("release", async { released(self.remove(Some(log)).await?) }).await
         };
-        let result = result.await;
+        let result = delete.await;
         self.finish(log, result, Vec::new(), String::new()).await;
     }
 
-    async fn kill(&self, log: &OpLog) -> Result<(), OpError> {
-        log.stage("release", async { released(self.end_run(Some(log), StopCause::Killed).await?) })
-            .await
-    }
-
-    /// Asks the guest, then the VMM, then kills.
+    /// Asks the guest, then the VMM, then kills. If that is cancelled, the VM
+    /// runs on: what was asked of the guest may still end it.
     pub(crate) async fn stop(&self, log: &OpLog) -> Result<(), OpError> {
-        self.transition(Some(log), Transition::Stop).await?;
-        log.stage("shutdown", self.shut_down(log)).await?;
+        log.check()?;
+        if self.vm().state != VmState::Stopping {
+            self.transition(Some(log), Transition::Stop).await?;
+        }
+        let shut_down = log.stage("shutdown", self.shut_down(Some(log))).await;
+        if let Err(error) = shut_down {
+            self.transition(Some(log), Transition::StopAborted).await?;
+            return Err(error);
+        }
         let end = async { released(self.end_run(Some(log), StopCause::Requested).await?) };
         log.stage("release", end).await
     }
 
-    async fn shut_down(&self, log: &OpLog) -> Result<(), OpError> {
+    /// Ends the VMM in an orderly way if it can be, within bounds. Stops
+    /// waiting when the operation, if there is one, is cancelled.
+    pub(crate) async fn shut_down(&self, log: Option<&OpLog>) -> Result<(), OpError> {
         let sockets = self.sockets();
         let asked = AgentClient::new(&sockets.vsock, AGENT_LIMIT).shutdown().await;
         if let Err(error) = &asked {
@@ -74,10 +89,10 @@ impl VmCtx {
         self.wait_end(log, VMM_LIMIT).await.map(drop)
     }
 
-    async fn wait_end(&self, log: &OpLog, limit: Duration) -> Result<bool, OpError> {
+    async fn wait_end(&self, log: Option<&OpLog>, limit: Duration) -> Result<bool, OpError> {
         let deadline = Instant::now() + limit;
         while self.process().as_ref().is_some_and(is_alive) {
-            log.check()?;
+            log.map_or(Ok(()), OpLog::check)?;
             if Instant::now() > deadline {
                 return Ok(false);
             }
@@ -85,9 +100,4 @@ impl VmCtx {
         }
         Ok(true)
     }
-}
-
-/// A release that left something is a failure that lists what.
-fn released(failures: Vec<String>) -> Result<(), OpError> {
-    if failures.is_empty() { Ok(()) } else { Err(OpError::Release(failures.join("\n"))) }
 }

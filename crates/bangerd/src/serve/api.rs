@@ -1,13 +1,15 @@
 //! The API: HTTP/1.1 and JSON. Handlers only translate; the engine decides.
 
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequest, Path, Query, Request as HttpRequest, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request as HttpRequest, State};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use banger_core::api::{
-    ApiError, BuildImage, CreateVm, DaemonStatus, ErrorKind, Secrets, SshAccess, StartVm,
+    ApiError, BuildImage, ChangeVm, CreateVm, DaemonStatus, ErrorKind, Secrets, SshAccess, StartVm,
+    StopDaemon,
 };
 use banger_core::dirs::vm_files;
 use banger_core::id::OperationId;
@@ -22,7 +24,7 @@ use tokio::sync::Notify;
 use crate::clock::now;
 use crate::engine::{Engine, store_error};
 use crate::ops::keys;
-use crate::serve::events;
+use crate::serve::{events, inspect};
 use crate::store::{images, operations, vms};
 use std::sync::Arc;
 
@@ -43,13 +45,16 @@ pub fn router(engine: Engine, stop: Arc<Notify>) -> Router {
         .route("/v1/daemon", get(daemon))
         .route("/v1/daemon/stop", post(stop_daemon))
         .route("/v1/vms", get(list_vms).post(create_vm))
-        .route("/v1/vms/{vm}", get(show_vm).delete(delete_vm))
+        .route("/v1/vms/{vm}", get(show_vm).patch(change_vm).delete(delete_vm))
         .route("/v1/vms/{vm}/start", post(start_vm))
         .route("/v1/vms/{vm}/restart", post(restart_vm))
         .route("/v1/vms/{vm}/stop", post(stop_vm))
         .route("/v1/vms/{vm}/kill", post(kill_vm))
         .route("/v1/vms/{vm}/ssh", get(ssh_access))
         .route("/v1/vms/{vm}/secrets", get(secrets))
+        .route("/v1/vms/{vm}/ports", get(inspect::ports))
+        .route("/v1/vms/{vm}/stats", get(inspect::stats))
+        .route("/v1/vms/{vm}/log", get(inspect::log))
         .route("/v1/images", get(list_images).post(build_image))
         .route("/v1/images/{image}", get(show_image).delete(delete_image))
         .route("/v1/operations", get(list_operations))
@@ -97,6 +102,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
+/// A query whose rejection is an [`ApiError`] too.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = Refusal;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Reply<Self> {
+        let parsed = Query::from_request_parts(parts, state).await;
+        let invalid = |e: QueryRejection| Refusal(ApiError::new(ErrorKind::Invalid, e.body_text()));
+        parsed.map(|Query(value)| Self(value)).map_err(invalid)
+    }
+}
+
 async fn no_such_route() -> Refusal {
     Refusal(ApiError::new(ErrorKind::NotFound, "there is no such path in the API"))
 }
@@ -117,9 +134,26 @@ async fn daemon(State(shared): State<Shared>) -> Reply<Json<DaemonStatus>> {
     }))
 }
 
-async fn stop_daemon(State(shared): State<Shared>) -> StatusCode {
+async fn stop_daemon(
+    State(shared): State<Shared>,
+    Body(body): Body<StopDaemon>,
+) -> Reply<StatusCode> {
+    let under_way = shared.engine.active_operations();
+    if under_way > 0 && !body.now {
+        let message = format!("operations are under way: {under_way}");
+        let refusal = ApiError::new(ErrorKind::Conflict, message);
+        return Err(refusal.remedy("wait for their end, or cancel them with --now").into());
+    }
     shared.stop.notify_one();
-    StatusCode::NO_CONTENT
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Runs to its end even if the client goes away, which would drop it half-way.
+async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let joined = tokio::spawn(work).await;
+    joined.unwrap_or_else(|e| Err(ApiError::new(ErrorKind::Internal, e.to_string())))
 }
 
 async fn list_vms(State(shared): State<Shared>) -> Reply<Json<Vec<Vm>>> {
@@ -135,7 +169,8 @@ async fn create_vm(
     State(shared): State<Shared>,
     Body(request): Body<CreateVm>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    let id = shared.engine.create(request).await?;
+    let engine = shared.engine.clone();
+    let id = whole(async move { engine.create(request).await }).await?;
     accepted(&shared, id).await
 }
 
@@ -191,6 +226,15 @@ async fn delete_vm(
     request(&shared, &key, Request::Delete, WaitFor::Agent).await
 }
 
+async fn change_vm(
+    State(shared): State<Shared>,
+    Path(key): Path<String>,
+    Body(change): Body<ChangeVm>,
+) -> Reply<Json<Vm>> {
+    let vm = shared.engine.vm(&key).await?.vm;
+    Ok(Json(shared.engine.change(&vm.id, change).await?))
+}
+
 async fn ssh_access(
     State(shared): State<Shared>,
     Path(key): Path<String>,
@@ -230,13 +274,15 @@ async fn build_image(
     State(shared): State<Shared>,
     Body(request): Body<BuildImage>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    let id = shared.engine.build_image(request).await?;
+    let engine = shared.engine.clone();
+    let id = whole(async move { engine.build_image(request).await }).await?;
     accepted(&shared, id).await
 }
 
 async fn delete_image(State(shared): State<Shared>, Path(key): Path<String>) -> Reply<StatusCode> {
     let image = shared.engine.image(&key).await?;
-    shared.engine.delete_image(&image.id).await?;
+    let engine = shared.engine.clone();
+    whole(async move { engine.delete_image(&image.id).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -248,7 +294,7 @@ struct ListOperations {
 
 async fn list_operations(
     State(shared): State<Shared>,
-    Query(query): Query<ListOperations>,
+    Params(query): Params<ListOperations>,
 ) -> Reply<Json<Vec<Operation>>> {
     let list = shared.engine.store.run(move |db| operations::list(db, query.unfinished));
     Ok(Json(list.await.map_err(store_error)?))

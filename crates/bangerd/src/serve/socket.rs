@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use axum::Router;
-use rustix::fs::{FlockOperation, flock};
+use banger_core::dirs::Dirs;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 
@@ -38,21 +39,31 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> SocketError {
     move |source| SocketError::File { path: path.to_owned(), source }
 }
 
-/// Becomes the only daemon of `dir`.
+/// Becomes the only daemon of the state folder, and writes down where its
+/// socket is: a client with another run-time folder (under su, in cron) finds
+/// it there.
 ///
 /// # Errors
-/// There is one already, or the folder cannot be used.
-pub fn lock(dir: &Path) -> Result<Lock, SocketError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
-    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at(dir))?;
-    let path = dir.join("bangerd.lock");
-    let mut options = fs::File::options();
-    let file = options.write(true).create(true).truncate(false).open(&path).map_err(at(&path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Lock { _file: file }),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(SocketError::Busy(path)),
-        Err(error) => Err(at(&path)(error.into())),
+/// There is one already, or a folder cannot be used.
+pub fn lock(dirs: &Dirs) -> Result<Lock, SocketError> {
+    for dir in [&dirs.state, &dirs.run] {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(at(dir))?;
     }
+    let path = dirs.lock();
+    let mut options = fs::File::options();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(&path).map_err(at(&path))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Err(SocketError::Busy(path)),
+        Err(fs::TryLockError::Error(error)) => return Err(at(&path)(error)),
+    }
+    let socket = dirs.socket();
+    file.set_len(0)
+        .and_then(|()| file.write_all(socket.as_os_str().as_encoded_bytes()))
+        .map_err(at(&path))?;
+    Ok(Lock { _file: file })
 }
 
 /// Binds the socket. The lock is held, so one that is there is stale.
@@ -98,16 +109,12 @@ impl axum::serve::Listener for OwnUserOnly {
     }
 }
 
-/// Serves until `stop` completes; requests under way then have a moment to end.
+/// Serves for ever.
 ///
 /// # Errors
 /// The server's.
-pub async fn serve(
-    listener: UnixListener,
-    router: Router,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    axum::serve(OwnUserOnly(listener), router).with_graceful_shutdown(stop).await
+pub async fn serve(listener: UnixListener, router: Router) -> io::Result<()> {
+    axum::serve(OwnUserOnly(listener), router).await
 }
 
 #[cfg(test)]
@@ -117,15 +124,28 @@ mod tests {
     #[tokio::test]
     async fn there_is_one_daemon_and_a_stale_socket_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
-        let run = dir.path().join("run");
-        let held = lock(&run).unwrap();
-        assert!(matches!(lock(&run), Err(SocketError::Busy(_))));
-        let path = run.join("s");
+        let home = |run: &str| {
+            let root = dir.path().to_owned();
+            let run = root.join(run);
+            Dirs::from_env(move |name| match name {
+                "HOME" => Some(root.clone()),
+                "XDG_RUNTIME_DIR" => Some(run.clone()),
+                _ => None,
+            })
+            .unwrap()
+        };
+        let dirs = home("run");
+        let held = lock(&dirs).unwrap();
+        assert!(matches!(lock(&dirs), Err(SocketError::Busy(_))));
+        // Another run-time folder does not make another state.
+        assert!(matches!(lock(&home("other")), Err(SocketError::Busy(_))));
+        let path = dirs.socket();
+        assert_eq!(fs::read_to_string(dirs.lock()).unwrap(), path.to_str().unwrap());
         drop(bind(&path, &held).unwrap());
         assert!(path.exists());
         let _listener = bind(&path, &held).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(held);
-        lock(&run).unwrap();
+        lock(&dirs).unwrap();
     }
 }

@@ -16,13 +16,14 @@ pub fn insert(db: &Connection, image: &Image) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The images that `key` may mean: the one of that name, else those whose id starts with it.
+/// The images that `key` may mean: the one of that name, else those whose id starts with
+/// it, if it is at least 4 digits: a shorter one is more likely a slip.
 pub fn find(db: &Connection, key: &str) -> Result<Vec<Image>, StoreError> {
     let by_name = "SELECT image FROM images WHERE name = ?1";
     if let Some(row) = db.query_row(by_name, [key], |row| row.get::<_, String>(0)).optional()? {
         return Ok(vec![serde_json::from_str(&row)?]);
     }
-    let by_id = "SELECT image FROM images WHERE substr(id, 1, length(?1)) = ?1";
+    let by_id = "SELECT image FROM images WHERE length(?1) >= 4 AND substr(id, 1, length(?1)) = ?1";
     let mut statement = db.prepare(by_id)?;
     let rows = statement.query_map([key], |row| row.get::<_, String>(0))?;
     rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()

@@ -59,6 +59,22 @@ pub fn acquired(db: &Connection, id: i64, observed: &Observed) -> Result<(), Sto
     Ok(())
 }
 
+/// Gives a row another spec: before its resource is brought to that, without
+/// what was observed.
+pub fn respecify(
+    db: &Connection,
+    id: i64,
+    spec: &ResourceSpec,
+    observed: Option<&Observed>,
+) -> Result<(), StoreError> {
+    let observed = observed.map(serde_json::to_string).transpose()?;
+    db.execute(
+        "UPDATE resources SET spec = ?2, observed = ?3 WHERE id = ?1",
+        params![id, serde_json::to_string(spec)?, observed],
+    )?;
+    Ok(())
+}
+
 /// Forgets a resource that was released.
 pub fn released(db: &Connection, id: i64) -> Result<(), StoreError> {
     db.execute("DELETE FROM resources WHERE id = ?1", [id])?;

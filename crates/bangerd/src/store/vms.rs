@@ -57,13 +57,14 @@ pub fn get(db: &Connection, id: &VmId) -> Result<Option<VmRow>, StoreError> {
     db.query_row(query, [id.as_str()], read).optional()?.map(parse).transpose()
 }
 
-/// The VMs that `key` may mean: the one of that name, else those whose id starts with it.
+/// The VMs that `key` may mean: the one of that name, else those whose id starts with
+/// it, if it is at least 4 digits: a shorter one is more likely a slip.
 pub fn find(db: &Connection, key: &str) -> Result<Vec<VmRow>, StoreError> {
     let by_name = "SELECT vm, opencode_password FROM vms WHERE name = ?1";
     if let Some(row) = db.query_row(by_name, [key], read).optional()? {
         return Ok(vec![parse(row)?]);
     }
-    let by_id = "SELECT vm, opencode_password FROM vms WHERE substr(id, 1, length(?1)) = ?1";
+    let by_id = "SELECT vm, opencode_password FROM vms WHERE length(?1) >= 4 AND substr(id, 1, length(?1)) = ?1";
     let mut statement = db.prepare(by_id)?;
     let rows = statement.query_map([key], read)?;
     rows.map(|row| parse(row?)).collect()

@@ -47,8 +47,6 @@ pub struct Boot {
     pub boot_args: String,
     /// Whether KVM works here.
     pub kvm: bool,
-    /// Whether flushes of the disks may be ignored: only while building an image.
-    pub unsafe_cache: bool,
 }
 
 /// The vsock process, to be started before the VMM.
@@ -62,34 +60,30 @@ pub fn vsock_process(sockets: &Sockets, log: &Path) -> ResourceSpec {
         "--uds-path".to_owned(),
         text(&sockets.vsock),
     ];
-    ResourceSpec::Process {
-        role: Role::Vsock,
-        args,
-        marker: text(&sockets.vhost),
-        log: log.to_owned(),
-    }
+    ResourceSpec::Process { role: Role::Vsock, args, log: log.to_owned() }
 }
 
 /// The VMM process.
 #[must_use]
 pub fn vmm_process(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> ResourceSpec {
-    let marker = format!("bgr-{}", vm.id);
-    let args = arguments(vm, dir, sockets, boot, &marker);
-    ResourceSpec::Process { role: Role::Vmm, args, marker, log: vm_files::vmm_log(dir) }
+    let args = arguments(vm, dir, sockets, boot);
+    ResourceSpec::Process { role: Role::Vmm, args, log: vm_files::vmm_log(dir) }
 }
 
-fn arguments(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot, name: &str) -> Vec<String> {
+fn arguments(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec<String> {
     let memory = vm.spec.memory.as_mib();
     let (accel, cpu) = if boot.kvm { ("kvm", "host") } else { ("tcg,thread=multi", "max") };
-    let cache = if boot.unsafe_cache { "unsafe" } else { "writeback" };
     let root_format = match vm.spec.root_disk {
         RootDisk::Qcow2 => "qcow2",
         RootDisk::Clone => "raw",
     };
     let drive = |id: &str, format: &str, path: &Path| {
-        format!("if=none,id={id},format={format},cache={cache},discard=unmap,file={}", escape(path))
+        format!(
+            "if=none,id={id},format={format},cache=writeback,discard=unmap,file={}",
+            escape(path)
+        )
     };
-    let mut args = vec!["-name".to_owned(), name.to_owned()];
+    let mut args = vec!["-name".to_owned(), format!("bgr-{}", vm.id.short())];
     let mut add = |option: &str, value: String| args.extend([option.to_owned(), value]);
     // The Debian kernel finds its virtio devices by ACPI only. Without PIT and
     // PIC the guest calibrates by the frequency that the boot args tell it.
@@ -162,28 +156,26 @@ mod tests {
             },
             state: VmState::Defined,
             created_at: 0,
+            complete: false,
             run: None,
         }
     }
 
-    fn line(network: Network, unsafe_cache: bool) -> String {
+    fn line(network: Network) -> String {
         let boot = Boot {
             kernel: "/i/vmlinux".into(),
             initramfs: "/r/initramfs.cpio".into(),
             boot_args: "quiet".into(),
             kvm: false,
-            unsafe_cache,
         };
         let sockets = Sockets::in_dir(Path::new("/r"));
-        arguments(&vm(network), Path::new("/v,1"), &sockets, &boot, "bgr-1")
-            .join(" ")
-            .replace(" -", "\n-")
+        arguments(&vm(network), Path::new("/v,1"), &sockets, &boot).join(" ").replace(" -", "\n-")
     }
 
     #[test]
     fn the_machine_is_what_the_manual_says() {
-        insta::assert_snapshot!(line(Network::User, false), @r"
-        -name bgr-1
+        insta::assert_snapshot!(line(Network::User), @r"
+        -name bgr-00000000
         -M microvm,acpi=on,pit=off,pic=off,rtc=on,isa-serial=on,memory-backend=mem
         -accel tcg,thread=multi
         -cpu max
@@ -213,14 +205,16 @@ mod tests {
         ");
     }
 
+    /// Firecracker's default, and QEMU's `unsafe`, would lose what a guest has synced.
     #[test]
-    fn flushes_are_ignored_only_when_building_an_image() {
-        assert!(!line(Network::User, false).contains("unsafe"));
-        assert!(line(Network::User, true).contains("cache=unsafe"));
+    fn every_disk_honours_the_guests_flushes() {
+        let line = line(Network::User);
+        assert_eq!(line.matches("\n-drive").count(), 2);
+        assert_eq!(line.matches("cache=writeback").count(), 2);
     }
 
     #[test]
     fn no_network_means_no_device() {
-        assert!(!line(Network::None, false).contains("net"));
+        assert!(!line(Network::None).contains("net"));
     }
 }

@@ -104,6 +104,9 @@ mod tests {
                 stream.write_all(line.as_bytes()).await.unwrap();
                 stream.write_all(b"\n").await.unwrap();
             }
+            stream.shutdown().await.unwrap();
+            // As long as the client is there: it has not written all yet.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap();
         });
         Qmp::connect(&path).await?.execute("query-status").await
     }

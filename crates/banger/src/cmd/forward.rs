@@ -1,0 +1,148 @@
+//! `banger vm forward`: a port of the guest on this machine.
+
+use std::io::ErrorKind;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use banger_core::vm::Vm;
+use banger_wire::agent::AgentClient;
+use banger_wire::{Client, WireError};
+use serde::Serialize;
+use tokio::io::{AsyncWriteExt as _, copy, sink};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::cli::Forward;
+use crate::cmd::guest::{agent, running};
+use crate::error::{CommandError, chain};
+use crate::follow::OK;
+use crate::ports::Ports;
+use crate::relay::relay;
+use crate::signals::End;
+use crate::{daemon, output};
+
+/// How long the guest may be silent after a client has said that it is done,
+/// or has closed: the two look the same.
+const LINGER: Duration = Duration::from_secs(30);
+/// How long a client may go on sending after the guest has ended.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Forwarded<'a> {
+    address: String,
+    port: u16,
+    vm: &'a str,
+    guest_port: u16,
+}
+
+pub async fn run(args: Forward) -> Result<ExitCode, CommandError> {
+    let mut end = End::catch()?;
+    let client = daemon::connect().await?;
+    let vm = running(&client, &args.vm).await?;
+    let listener = listen(&args.ports, &vm).await?;
+    let (local, guest) = (listener.local_addr()?, args.ports.guest);
+    let name = vm.name.as_str();
+    if args.format.json {
+        let address = local.ip().to_string();
+        output::json(&Forwarded { address, port: local.port(), vm: name, guest_port: guest });
+    } else {
+        output::line(&format!("{local} -> {name}:{guest}"));
+    }
+    let (stop, stopped) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let result = loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => {
+                    let carried = carry(stream, agent(&vm), guest, stopped.clone());
+                    connections.spawn(async move { (peer, carried.await) });
+                }
+                Err(error) => {
+                    // Out of descriptors, say: not a reason to end, nor to spin.
+                    output::note(&format!("a connection cannot be taken: {error}"));
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            },
+            Some(Ok((peer, carried))) = connections.join_next() => {
+                if let Err(error) = carried {
+                    match reason(&client, &vm, &error).await {
+                        Ok(reason) => output::note(&format!("connection from {peer}: {reason}")),
+                        Err(gone) => break Err(gone),
+                    }
+                }
+            }
+            () = end.told() => break Ok(OK),
+        }
+    };
+    // Each connection is ended in the guest too; told again, we leave that to the guest.
+    stop.send_replace(true);
+    tokio::select! {
+        () = async { while connections.join_next().await.is_some() {} } => {}
+        () = end.told() => {}
+    }
+    if result.is_ok() && !args.format.json {
+        output::note(&format!("{local} is forwarded no longer"));
+    }
+    result
+}
+
+async fn listen(ports: &Ports, vm: &Vm) -> Result<TcpListener, CommandError> {
+    let Ports { local, guest } = ports;
+    let error = match TcpListener::bind(local).await {
+        Ok(listener) => return Ok(listener),
+        Err(error) => error,
+    };
+    let message = match error.kind() {
+        ErrorKind::AddrInUse => format!("port {} is in use on {}", local.port(), local.ip()),
+        ErrorKind::AddrNotAvailable => format!("this machine has no address {}", local.ip()),
+        ErrorKind::PermissionDenied => format!("port {} is for root only", local.port()),
+        _ => format!("cannot listen on {local}: {error}"),
+    };
+    let remedy = format!(
+        "choose another port: banger vm forward {0} PORT:{guest}; with 0:{guest} a free one is taken",
+        vm.name
+    );
+    Err(CommandError::new(message).remedy(remedy))
+}
+
+/// One connection from its start to its end.
+async fn carry(
+    mut local: TcpStream,
+    agent: AgentClient,
+    guest: u16,
+    mut stopped: watch::Receiver<bool>,
+) -> Result<(), WireError> {
+    local.set_nodelay(true)?;
+    let stream = agent.stream(guest).await?;
+    let (mut from, mut to) = local.split();
+    // The sender outlives the connections.
+    let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
+    relay(stream, &mut from, &mut to, LINGER, stop).await?;
+    // Closed with bytes unread, it would reset the client before that has read the end.
+    let end = async {
+        to.shutdown().await?;
+        copy(&mut from, &mut sink()).await
+    };
+    let _ = tokio::time::timeout(DRAIN, end).await;
+    Ok(())
+}
+
+/// Why a connection could not be carried, which the VM's state tells best.
+///
+/// # Errors
+/// The VM is gone: nothing will ever be forwarded again.
+async fn reason(client: &Client, vm: &Vm, error: &WireError) -> Result<String, CommandError> {
+    match client.get::<Vm>(&format!("/v1/vms/{}", vm.id)).await {
+        Ok(now) if now.run.is_none() => {
+            let (name, state) = (&now.name, now.state.name());
+            Ok(format!("'{name}' is {state} (banger vm start {name})"))
+        }
+        Err(WireError::Refused { status, .. }) if status == banger_wire::StatusCode::NOT_FOUND => {
+            Err(CommandError::new(format!("'{}' was deleted", vm.name)).code(3))
+        }
+        // A daemon that is away says nothing of the VM.
+        _ => Ok(chain(error)),
+    }
+}

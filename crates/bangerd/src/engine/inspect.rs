@@ -1,0 +1,106 @@
+//! What there is to see of a VM: its guest's ports, what it uses.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use banger_core::agent::Port;
+use banger_core::api::{ApiError, DiskUse, ErrorKind, Stats};
+use banger_core::dirs::vm_files;
+use banger_core::id::VmId;
+use banger_core::resource::{ProcessId, ResourceSpec, Role};
+use banger_core::vm::Vm;
+use banger_host::{Usage, allocated, usage};
+use banger_wire::agent::AgentClient;
+
+use crate::clock::now;
+use crate::engine::resources::blocking;
+use crate::engine::{Engine, store_error};
+use crate::error::chain;
+use crate::store::journal;
+
+/// How long the agent may take.
+const AGENT_LIMIT: Duration = Duration::from_secs(10);
+
+impl Engine {
+    /// What listens in the guest.
+    ///
+    /// # Errors
+    /// The VM does not run, or its agent does not answer.
+    pub async fn ports(&self, vm: &Vm) -> Result<Vec<Port>, ApiError> {
+        let Some(run) = &vm.run else {
+            let message = format!("'{}' is {}", vm.name, vm.state.name());
+            return Err(ApiError::new(ErrorKind::Conflict, message)
+                .remedy(format!("banger vm start {}", vm.name)));
+        };
+        let ports = AgentClient::new(Path::new(&run.vsock), AGENT_LIMIT).ports().await;
+        ports.map_err(|error| {
+            let message = format!("the agent in '{}' does not answer: {}", vm.name, chain(&error));
+            ApiError::new(ErrorKind::Internal, message)
+                .remedy(format!("see 'banger vm logs {}'", vm.name))
+        })
+    }
+
+    /// What the VM uses; its share of CPUs if it is watched for a `sample`.
+    ///
+    /// # Errors
+    /// The database's or the file system's.
+    pub async fn stats(&self, vm: &Vm, sample: Option<Duration>) -> Result<Stats, ApiError> {
+        let process = self.vmm(&vm.id).await?;
+        let look = || process.as_ref().and_then(usage);
+        let (mut used, mut cpu_percent) = (look(), None);
+        if let (Some(before), Some(sample)) = (used, sample) {
+            let started = Instant::now();
+            tokio::time::sleep(sample).await;
+            used = look();
+            cpu_percent = used.map(|after| percent(before, after, started.elapsed()));
+        }
+        let dir = self.dirs.vm(vm.id.as_str());
+        let disk = blocking(move || {
+            Ok(DiskUse {
+                overlay_bytes: allocated(&vm_files::overlay(&dir))?,
+                work_bytes: allocated(&vm_files::work_disk(&dir))?,
+            })
+        });
+        let internal = |error| ApiError::new(ErrorKind::Internal, chain(&error));
+        let started_at = vm.run.as_ref().map(|run| run.started_at);
+        Ok(Stats {
+            cpu_ms: used.map(|used| used.cpu_ms),
+            cpu_percent,
+            rss_bytes: used.map(|used| used.rss_bytes),
+            uptime_s: started_at.filter(|_| used.is_some()).map(|at| now().saturating_sub(at)),
+            disk: disk.await.map_err(internal)?,
+        })
+    }
+
+    /// The VM's VMM, as the journal has it.
+    async fn vmm(&self, vm: &VmId) -> Result<Option<ProcessId>, ApiError> {
+        let owner = vm.to_string();
+        let held = self.store.run(move |db| journal::held(db, &owner, true)).await;
+        Ok(held.map_err(store_error)?.into_iter().find_map(|entry| match entry.spec {
+            ResourceSpec::Process { role: Role::Vmm, .. } => entry.observed?.process,
+            _ => None,
+        }))
+    }
+}
+
+/// The share of CPUs between two looks, 100 for each, to a tenth.
+fn percent(before: Usage, after: Usage, elapsed: Duration) -> f64 {
+    let used = after.cpu_ms.saturating_sub(before.cpu_ms) as f64 / 1000.0;
+    let share = used / elapsed.as_secs_f64().max(f64::EPSILON);
+    (share * 1000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_cpu_is_100_percent() {
+        let at = |cpu_ms| Usage { cpu_ms, rss_bytes: 0 };
+        let half = Duration::from_millis(500);
+        assert_eq!(percent(at(1_000), at(1_500), half), 100.0);
+        assert_eq!(percent(at(0), at(617), half), 123.4);
+        assert_eq!(percent(at(9), at(0), half), 0.0);
+        assert!(percent(at(0), at(10), Duration::ZERO).is_finite());
+    }
+}
