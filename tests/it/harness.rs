@@ -33,6 +33,8 @@ pub struct Sandbox {
     /// Short: sockets are below it.
     dir: PathBuf,
     who: As,
+    /// Where its programs are, if not where they were built.
+    programs: Option<PathBuf>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -53,12 +55,43 @@ impl Sandbox {
         let state = dir.join("state/banger");
         copy_tree(&base.join("state/banger"), &state, true);
         give(&dir, who);
-        Self { dir, who, _turn: turn }
+        Self { dir, who, programs: None, _turn: turn }
+    }
+
+    /// One whose programs are its own, its daemon of an older build.
+    pub fn with_older_daemon() -> Self {
+        let mut sandbox = Self::new(As::Me);
+        let dir = sandbox.dir.join("bin");
+        fs::create_dir(&dir).unwrap();
+        for name in ["banger", "banger-agent"] {
+            fs::copy(programs(As::Me).join(name), dir.join(name)).unwrap();
+        }
+        let mut daemon = fs::read(programs(As::Me).join("bangerd")).unwrap();
+        let stamp = b"build-";
+        let digits = |bytes: &[u8]| bytes.len() == 12 && bytes.iter().all(u8::is_ascii_digit);
+        let stamped = |i: &usize| daemon[*i..].starts_with(stamp) && digits(&daemon[i + 6..i + 18]);
+        let at: Vec<usize> = (0..daemon.len() - 18).filter(stamped).collect();
+        assert!(!at.is_empty(), "bangerd has no stamp");
+        for i in at {
+            daemon[i + 6..i + 18].copy_from_slice(b"000000000001");
+        }
+        fs::write(dir.join("bangerd"), daemon).unwrap();
+        fs::set_permissions(dir.join("bangerd"), fs::Permissions::from_mode(0o755)).unwrap();
+        sandbox.programs = Some(dir);
+        sandbox
+    }
+
+    /// Puts the daemon of the current build in the place of the older one.
+    pub fn install_current_daemon(&self) {
+        let place = self.programs.as_ref().unwrap().join("bangerd");
+        let part = place.with_extension("new");
+        fs::copy(programs(As::Me).join("bangerd"), &part).unwrap();
+        fs::rename(part, place).unwrap();
     }
 
     /// Runs `banger`.
     pub fn run(&self, args: &[&str]) -> Ran {
-        run(&self.dir, self.who, args)
+        run(&self.dir, self.who, self.programs.as_deref(), args)
     }
 
     /// Runs `banger`, which must succeed; what it printed, without the last line's end.
@@ -76,7 +109,7 @@ impl Sandbox {
 
     /// Starts `banger` and does not wait for it.
     pub fn start(&self, args: &[&str]) {
-        let (runner, command) = command(&self.dir, self.who, args);
+        let (runner, command) = command(&self.dir, self.who, self.programs.as_deref(), args);
         runner.detach(&command, &self.dir.join("started.log")).unwrap();
     }
 
@@ -151,8 +184,8 @@ fn processes_of(dir: &Path) -> Vec<String> {
         .collect()
 }
 
-fn run(dir: &Path, who: As, args: &[&str]) -> Ran {
-    let (runner, command) = command(dir, who, args);
+fn run(dir: &Path, who: As, own: Option<&Path>, args: &[&str]) -> Ran {
+    let (runner, command) = command(dir, who, own, args);
     match runner.capture(&command) {
         Ok(output) => Ran {
             code: 0,
@@ -167,8 +200,8 @@ fn run(dir: &Path, who: As, args: &[&str]) -> Ran {
     }
 }
 
-fn command(dir: &Path, who: As, args: &[&str]) -> (HostRunner, Command) {
-    let programs = programs(who);
+fn command(dir: &Path, who: As, own: Option<&Path>, args: &[&str]) -> (HostRunner, Command) {
+    let programs = own.map_or_else(|| programs(who), Path::to_owned);
     let tools = Tools::discover().with(Tool::Banger, programs.join("banger"));
     let command = match who {
         As::Me => Command::new(Tool::Banger),
@@ -220,10 +253,10 @@ fn base(who: As) -> PathBuf {
             return dir;
         }
         let fresh = new_dir(who);
-        let built = run(&fresh, who, &["image", "build", "debian"]);
+        let built = run(&fresh, who, None, &["image", "build", "debian"]);
         println!("{}", built.stderr);
         assert_eq!(built.code, 0, "the image could not be built");
-        assert_eq!(run(&fresh, who, &["daemon", "stop"]).code, 0);
+        assert_eq!(run(&fresh, who, None, &["daemon", "stop"]).code, 0);
         let _ = fs::remove_dir_all(&dir);
         fs::rename(&fresh, &dir).unwrap();
         fs::write(dir.join("ready"), "").unwrap();

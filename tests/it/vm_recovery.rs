@@ -59,3 +59,33 @@ fn a_vmm_that_dies_is_seen_and_its_disks_stay() {
     banger.ok(&["vm", "start", "dev", "--wait", "ssh"]);
     assert_eq!(banger.ok(&["vm", "ssh", "dev", "--", "cat /root/file"]), "kept");
 }
+
+/// The CLI replaces a daemon of an older build; VMs run on through it.
+#[test]
+fn an_older_daemon_is_replaced_under_a_running_vm() {
+    let banger = Sandbox::with_older_daemon();
+    banger.ok(&[&["vm", "create", "dev", "--wait", "ssh"], &PLAIN[..]].concat());
+    let boot_id =
+        || banger.ok(&["vm", "exec", "dev", "--", "cat", "/proc/sys/kernel/random/boot_id"]);
+    let status = || banger.json(&["daemon", "status"]);
+    let (before, old) = (boot_id(), status());
+    assert_eq!(old["build"], "build-000000000001");
+
+    // While it is at work it is waited for.
+    banger.ok(&[&["vm", "create", "other", "--no-wait"], &PLAIN[..]].concat());
+    banger.install_current_daemon();
+    let replaced = banger.run(&["vm", "list", "--json"]);
+    assert_eq!(replaced.code, 0);
+    insta::assert_snapshot!(replaced.stderr, @r"
+    the daemon is of an older build and at work: waiting (--now cancels that)
+    the daemon was of an older build and is replaced; VMs run on
+    ");
+    let new = status();
+    assert_ne!(new["build"], old["build"]);
+    assert_ne!(new["pid"], old["pid"]);
+    let list = banger.json(&["vm", "list"]);
+    let states: Vec<_> = list.as_array().unwrap().iter().map(|vm| &vm["state"]["state"]).collect();
+    assert_eq!(states, ["running", "running"]);
+    assert_eq!(boot_id(), before);
+    assert_eq!(banger.run(&["vm", "list"]).stderr, "");
+}

@@ -39,7 +39,11 @@ fn main() -> ExitCode {
 
 fn serve() -> ExitCode {
     let error = match transport::Vsock::listen() {
-        Ok(listener) => server::serve(&listener, &(Arc::new(System::default()) as _)),
+        Ok(listener) => {
+            // Beside the answers, one of which the host may want before it takes the ring.
+            std::thread::spawn(transport::Vsock::ring);
+            server::serve(&listener, &(Arc::new(System::default()) as _))
+        }
         Err(error) => error,
     };
     // The service manager's log, if it keeps one.

@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use banger_core::agent::{HOST_CID, PORT};
+use banger_core::agent::{DOORBELL_PORT, HOST_CID, PORT};
 use vsock::{VMADDR_CID_ANY, VsockListener, VsockStream};
 
 /// A connection: bytes both ways.
@@ -107,6 +107,14 @@ impl Vsock {
                 Err(_) => sleep(Duration::from_millis(20)),
             }
         }
+    }
+}
+
+impl Vsock {
+    /// Tells the host that the agent answers. A host that does not listen does
+    /// not want to know.
+    pub fn ring() {
+        drop(VsockStream::connect_with_cid_port(HOST_CID, DOORBELL_PORT));
     }
 }
 

@@ -9,12 +9,31 @@
 //! | `POST /shutdown` | 204; the guest then shuts down |
 //! | `GET /stream/PORT` with `Upgrade: banger-stream` | 101, then the bytes of a connection to that TCP port of the guest |
 //!
+//! When the agent begins to listen it rings: it connects to port
+//! [`DOORBELL_PORT`] of the host, which arrives at the Unix socket of
+//! [`doorbell`], and closes. A host that connects earlier may find a device
+//! that is half set up, which vhost-device-vsock 0.3.0 does not survive.
+//!
 //! Every failure is a status of 400 or more with an [`AgentError`].
+
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 /// The vsock port that the agent listens on.
 pub const PORT: u32 = 1024;
+
+/// The vsock port of the host that the agent rings at.
+pub const DOORBELL_PORT: u32 = 1025;
+
+/// Where a guest's ring arrives: hybrid vsock takes what a guest dials to
+/// `<socket>_<port>` (Firecracker's docs/vsock.md).
+#[must_use]
+pub fn doorbell(vsock: &Path) -> PathBuf {
+    let mut path = vsock.as_os_str().to_owned();
+    path.push(format!("_{DOORBELL_PORT}"));
+    path.into()
+}
 
 /// The vsock CID of the host (vsock(7)): the only peer that the agent answers.
 pub const HOST_CID: u32 = 2;

@@ -90,6 +90,9 @@ pub struct BuildImage {
 pub struct DaemonStatus {
     /// The daemon's version.
     pub version: String,
+    /// What it was built from: `build-` and 12 digits that grow with the sources' time.
+    #[serde(default)]
+    pub build: String,
     /// Its process id.
     pub pid: u32,
     /// When it started, seconds since 1970-01-01 00:00 UTC.

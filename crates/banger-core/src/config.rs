@@ -15,7 +15,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("opencode", "whether the opencode server runs in a new VM", "true"),
     (
         "ssh_key",
-        "the private key that enters VMs; its .pub lies beside it",
+        "the private key that enters VMs, its .pub beside it; without one, banger makes a pair",
         "\"/home/me/.ssh/id_ed25519\"",
     ),
     (
@@ -62,6 +62,21 @@ impl Default for Config {
             ready_seconds: None,
         }
     }
+}
+
+/// A key of the configuration as it is in effect.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Setting {
+    /// The key.
+    pub key: &'static str,
+    /// Its value; none if there is no default either.
+    pub value: Option<toml::Value>,
+    /// Whether the file says so; it is the default otherwise.
+    pub from_file: bool,
+    /// What it means.
+    pub meaning: &'static str,
+    /// A value that it can have, in TOML.
+    pub example: &'static str,
 }
 
 /// In the file a size is written as people write it.
@@ -120,6 +135,22 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(invalid)?;
         config.check()?;
         Ok(config)
+    }
+
+    /// Every key of the configuration that `config.toml` with this text gives.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn settings(text: &str) -> Result<Vec<Setting>, ConfigError> {
+        let invalid = |error: String| ConfigError::Invalid(error);
+        let values =
+            toml::Table::try_from(Self::parse(text)?).map_err(|e| invalid(e.to_string()))?;
+        let file: toml::Table = toml::from_str(text).map_err(|e| invalid(e.to_string()))?;
+        let setting = |&(key, meaning, example): &(&'static str, &'static str, &'static str)| {
+            let (value, from_file) = (values.get(key).cloned(), file.contains_key(key));
+            Setting { key, value, from_file, meaning, example }
+        };
+        Ok(KEYS.iter().map(setting).collect())
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::agent::doorbell;
+
 /// The longest path that a Unix socket can have, in bytes (unix(7), without
 /// the terminating zero).
 pub const SOCKET_PATH_MAX: usize = 107;
@@ -56,11 +58,17 @@ impl Dirs {
             state,
             run,
         };
-        let longest = dirs.vm_run("00000000").join("vhost.sock");
+        let longest = doorbell(&dirs.vm_run("00000000").join("vsock.sock"));
         if longest.as_os_str().len() > SOCKET_PATH_MAX {
             return Err(DirsError::TooLong(longest));
         }
         Ok(dirs)
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
     }
 
     /// Held by the state's only daemon; its content is the path of the daemon's socket.

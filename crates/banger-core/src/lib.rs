@@ -10,6 +10,7 @@ pub mod bootargs;
 pub mod config;
 pub mod console;
 pub mod dirs;
+pub mod doctor;
 pub mod fold;
 pub mod guest;
 pub mod id;

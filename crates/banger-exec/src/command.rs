@@ -146,16 +146,20 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.tool.program())?;
         for arg in &self.args {
-            let arg = arg.to_string_lossy();
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-            if !arg.is_empty() && arg.chars().all(plain) {
-                write!(f, " {arg}")?;
-            } else {
-                write!(f, " '{}'", arg.replace('\'', r"'\''"))?;
-            }
+            write!(f, " {}", quote(&arg.to_string_lossy()))?;
         }
         Ok(())
     }
+}
+
+/// A word of a command line as one would type it.
+#[must_use]
+pub fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 impl fmt::Debug for Command {

@@ -11,10 +11,10 @@ mod error;
 mod session;
 mod tool;
 
-pub use command::{Cancel, Command, Output};
+pub use command::{Cancel, Command, Output, quote};
 pub use error::ExecError;
 pub use session::{interactive, replace};
-pub use tool::{Tool, Tools};
+pub use tool::{Tool, Tools, tools_folder};
 
 use std::path::Path;
 
@@ -57,10 +57,10 @@ impl HostRunner {
 
 impl Runner for HostRunner {
     fn capture(&self, command: &Command) -> Result<Output, ExecError> {
-        capture::capture(self.tools.path(command.tool())?, command)
+        capture::capture(&self.tools.path(command.tool())?, command)
     }
 
     fn detach(&self, command: &Command, log: &Path) -> Result<u32, ExecError> {
-        session::detach(self.tools.path(command.tool())?, command, log)
+        session::detach(&self.tools.path(command.tool())?, command, log)
     }
 }

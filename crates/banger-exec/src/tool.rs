@@ -49,8 +49,9 @@ tools! {
     E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
     Mke2fs "mke2fs" "e2fsprogs" "making root file systems and work seeds";
     Mmdebstrap "mmdebstrap" "mmdebstrap" "building Debian images";
+    Newuidmap "newuidmap" "uidmap" "building images without root (mmdebstrap and unshare run it)";
     QemuImg "qemu-img" "qemu-utils" "qcow2 root overlays";
-    QemuSystem "qemu-system-x86_64" "qemu-system-x86" "running VMs where KVM does not work";
+    QemuSystem "qemu-system-x86_64" "qemu-system-x86" "running VMs";
     Resize2fs "resize2fs" "e2fsprogs" "growing work disks";
     Setpriv "setpriv" "util-linux" "running the tests as an ordinary user";
     Useradd "useradd" "passwd" "making an ordinary user for the tests";
@@ -64,10 +65,17 @@ tools! {
     GuestInit "init" "the guest's init" "handing over from the initramfs";
 }
 
-/// The programs found, by absolute path, once.
+/// The programs found, by absolute path, once. One that was missing is looked
+/// for again when it is asked for: it may have been installed since.
 #[derive(Debug, Clone, Default)]
 pub struct Tools {
+    folders: Vec<PathBuf>,
     found: BTreeMap<Tool, PathBuf>,
+}
+
+fn find(folders: &[PathBuf], tool: Tool) -> Option<PathBuf> {
+    let mut candidates = folders.iter().map(|dir| dir.join(tool.program()));
+    candidates.find(|path| path.is_file() && access(path, Access::EXEC_OK).is_ok())
 }
 
 impl Tools {
@@ -75,12 +83,9 @@ impl Tools {
     #[must_use]
     pub fn in_folders(folders: impl IntoIterator<Item = PathBuf>) -> Self {
         let folders: Vec<_> = folders.into_iter().filter(|dir| dir.is_absolute()).collect();
-        let find = |tool: &Tool| {
-            let mut candidates = folders.iter().map(|dir| dir.join(tool.program()));
-            candidates.find(|path| path.is_file() && access(path, Access::EXEC_OK).is_ok())
-        };
-        let found = Tool::ALL.iter().filter_map(|tool| Some((*tool, find(tool)?))).collect();
-        Self { found }
+        let found =
+            Tool::ALL.iter().filter_map(|tool| Some((*tool, find(&folders, *tool)?))).collect();
+        Self { folders, found }
     }
 
     /// Looks beside our own program, on `PATH`, in the system's `sbin` folders
@@ -95,7 +100,7 @@ impl Tools {
                 .into_iter()
                 .chain(std::env::split_paths(&path))
                 .chain(system)
-                .chain(tools_folder()),
+                .chain(tools_folder().map(|folder| folder.join("bin"))),
         )
     }
 
@@ -103,8 +108,9 @@ impl Tools {
     ///
     /// # Errors
     /// It was not found.
-    pub fn path(&self, tool: Tool) -> Result<&Path, ExecError> {
-        self.found.get(&tool).map(PathBuf::as_path).ok_or(ExecError::NotInstalled(tool))
+    pub fn path(&self, tool: Tool) -> Result<PathBuf, ExecError> {
+        let known = self.found.get(&tool).cloned();
+        known.or_else(|| find(&self.folders, tool)).ok_or(ExecError::NotInstalled(tool))
     }
 
     /// Uses `path` for `tool`.
@@ -115,16 +121,17 @@ impl Tools {
     }
 }
 
-/// The `bin` of the folder that `script/setup` fills with what the
-/// distribution does not have.
-fn tools_folder() -> Option<PathBuf> {
+/// The folder that `script/setup` fills with what the distribution does not
+/// have; the programs are in its `bin`.
+#[must_use]
+pub fn tools_folder() -> Option<PathBuf> {
     let var = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
     let folder = var("BANGER_TOOLS").map(PathBuf::from).or_else(|| {
         let data = var("XDG_DATA_HOME").map(PathBuf::from);
         let data = data.or_else(|| Some(PathBuf::from(var("HOME")?).join(".local/share")))?;
         Some(data.join("banger/tools"))
     })?;
-    Some(folder.join("bin"))
+    Some(folder)
 }
 
 #[cfg(test)]
@@ -148,5 +155,7 @@ mod tests {
         assert_eq!(tools.path(Tool::Tar).unwrap(), dir.path().join("first/tar"));
         let missing = tools.path(Tool::Mke2fs).unwrap_err().to_string();
         assert!(missing.contains("mke2fs") && missing.contains("e2fsprogs"), "{missing}");
+        std::fs::copy(dir.path().join("first/tar"), dir.path().join("second/mke2fs")).unwrap();
+        assert_eq!(tools.path(Tool::Mke2fs).unwrap(), dir.path().join("second/mke2fs"));
     }
 }

@@ -24,7 +24,7 @@ pub fn clone_file(from: &Path, to: &Path) -> Result<bool, HostError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this crate is where host effects live")]
-fn reflink(source: &File, target: &File) -> io::Result<bool> {
+pub(crate) fn reflink(source: &File, target: &File) -> io::Result<bool> {
     rustix::fs::ioctl_ficlone(target, source)?;
     Ok(true)
 }

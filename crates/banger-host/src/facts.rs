@@ -20,7 +20,7 @@ pub fn kvm() -> Kvm {
     kvm_at(Path::new("/dev/kvm"), Path::new("/sys/module"))
 }
 
-fn kvm_at(device: &Path, modules: &Path) -> Kvm {
+pub(crate) fn kvm_at(device: &Path, modules: &Path) -> Kvm {
     if !device.exists() {
         return Kvm::Unusable(format!("{} does not exist", device.display()));
     }
@@ -55,12 +55,25 @@ pub fn boot_id() -> std::io::Result<String> {
 pub fn tsc_khz() -> u64 {
     static KHZ: OnceLock<u64> = OnceLock::new();
     *KHZ.get_or_init(|| {
-        let (start, ticks) = (Instant::now(), rdtsc());
+        let (start, first) = now_and_ticks();
         std::thread::sleep(Duration::from_millis(200));
-        let elapsed = start.elapsed().as_nanos().max(1);
-        let ticks = u128::from(rdtsc().wrapping_sub(ticks));
+        let (end, last) = now_and_ticks();
+        let elapsed = (end - start).as_nanos().max(1);
+        let ticks = u128::from(last.wrapping_sub(first));
         u64::try_from(ticks * 1_000_000 / elapsed).unwrap_or(u64::MAX)
     })
+}
+
+/// The time and the counter at one moment: of several tries, the one in which
+/// we were not interrupted between the two.
+fn now_and_ticks() -> (Instant, u64) {
+    let read = |_| {
+        let (before, now, after) = (rdtsc(), Instant::now(), rdtsc());
+        (after.wrapping_sub(before), now, before)
+    };
+    let (_, now, ticks) =
+        (1..50).map(read).fold(read(0), |best, next| if next.0 < best.0 { next } else { best });
+    (now, ticks)
 }
 
 #[expect(unsafe_code, reason = "the counter has no safe wrapper")]

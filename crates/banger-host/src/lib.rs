@@ -2,6 +2,7 @@
 
 mod copy;
 mod disk;
+pub mod doctor;
 mod facts;
 mod process;
 mod resources;

@@ -1,6 +1,7 @@
 //! The command line's grammar.
 
 mod guest;
+mod host;
 
 use banger_core::name::Name;
 use banger_core::size::Size;
@@ -8,6 +9,9 @@ use banger_core::vm::{Network, WaitFor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use guest::{Forward, Logs, Ports, Rename, Set, Stats};
+pub use host::{Completions, Config, Shell};
+
+use crate::complete;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -25,6 +29,10 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "banger", version, after_help = EXIT_CODES, arg_required_else_help = true)]
 pub struct Cli {
+    /// Cancel what the daemon is doing rather than wait for it, where it is to
+    /// stop or to be replaced by a newer build
+    #[arg(long, global = true)]
+    pub now: bool,
     #[command(subcommand)]
     pub command: Command,
 }
@@ -40,6 +48,15 @@ pub enum Command {
     /// Start, stop and look at the daemon (it starts by itself when needed)
     #[command(subcommand, arg_required_else_help = true)]
     Daemon(Daemon),
+    /// Check what works on this machine, and how to get what is missing
+    #[command(after_help = host::DOCTOR_HELP)]
+    Doctor(Format),
+    /// Show the configuration
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(Config),
+    /// Print a script that lets a shell complete commands and names
+    #[command(after_help = host::COMPLETIONS_HELP)]
+    Completions(Completions),
     /// Print the version
     Version,
 }
@@ -137,7 +154,7 @@ pub struct Create {
     #[arg(long, value_name = "NAME", conflicts_with = "positional")]
     pub name: Option<Name>,
     /// The image [default: from the configuration, 'debian']
-    #[arg(long, value_parser = key)]
+    #[arg(long, value_parser = key, add = complete::an_image())]
     pub image: Option<String>,
     /// Virtual CPUs [default: from the configuration, 2]
     #[arg(long, value_name = "N")]
@@ -213,7 +230,7 @@ impl From<WaitArg> for WaitFor {
 #[derive(Debug, Args)]
 pub struct Start {
     /// The VM: name, id or start of the id
-    #[arg(value_parser = key)]
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     #[command(flatten)]
     pub wait: Wait,
@@ -224,7 +241,7 @@ pub struct Start {
 #[derive(Debug, Args)]
 pub struct Act {
     /// The VMs: names, ids or starts of ids
-    #[arg(required = true, value_parser = key)]
+    #[arg(required = true, value_parser = key, add = complete::a_vm())]
     pub vms: Vec<String>,
     #[command(flatten)]
     pub format: Format,
@@ -233,7 +250,7 @@ pub struct Act {
 #[derive(Debug, Args)]
 pub struct Delete {
     /// The VMs: names, ids or starts of ids
-    #[arg(required = true, value_parser = key)]
+    #[arg(required = true, value_parser = key, add = complete::a_vm())]
     pub vms: Vec<String>,
     /// Do not ask
     #[arg(long, short)]
@@ -245,7 +262,7 @@ pub struct Delete {
 #[derive(Debug, Args)]
 pub struct Show {
     /// The VM: name, id or start of the id
-    #[arg(value_parser = key)]
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     /// Show its passwords too
     #[arg(long)]
@@ -257,7 +274,7 @@ pub struct Show {
 #[derive(Debug, Args)]
 pub struct Ssh {
     /// The VM: name, id or start of the id
-    #[arg(value_parser = key)]
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     /// What to run instead of a shell
     #[arg(last = true)]
@@ -267,7 +284,7 @@ pub struct Ssh {
 #[derive(Debug, Args)]
 pub struct Exec {
     /// The VM: name, id or start of the id
-    #[arg(value_parser = key)]
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     /// What to run
     #[arg(last = true, required = true)]
@@ -277,7 +294,7 @@ pub struct Exec {
 #[derive(Debug, Args)]
 pub struct Proxy {
     /// The VM: name, id or start of the id
-    #[arg(value_parser = key)]
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     /// The port in the guest
     pub port: u16,
@@ -302,7 +319,7 @@ pub enum Image {
 #[derive(Debug, Args)]
 pub struct ShowImage {
     /// The image: name, id or start of the id
-    #[arg(value_parser = key)]
+    #[arg(value_parser = key, add = complete::an_image())]
     pub image: String,
     #[command(flatten)]
     pub format: Format,
@@ -341,13 +358,6 @@ pub struct BuildDebian {
     pub format: Format,
 }
 
-#[derive(Debug, Args)]
-pub struct StopDaemon {
-    /// Cancel the operations under way; refused while there are any otherwise
-    #[arg(long)]
-    pub now: bool,
-}
-
 #[derive(Debug, Subcommand)]
 pub enum Daemon {
     /// Start it; fine if it runs
@@ -355,10 +365,10 @@ pub enum Daemon {
     Start,
     /// Stop it; VMs run on
     #[command(after_help = "Example:\n  banger daemon stop")]
-    Stop(StopDaemon),
+    Stop,
     /// Stop it and start it; VMs run on
     #[command(after_help = "Example:\n  banger daemon restart")]
-    Restart(StopDaemon),
+    Restart,
     /// Show whether it runs and what it does
     #[command(after_help = "Example:\n  banger daemon status --json")]
     Status(Format),

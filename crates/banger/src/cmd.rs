@@ -1,7 +1,9 @@
 //! The commands.
 
 mod change;
+mod config;
 mod daemon;
+mod doctor;
 mod forward;
 mod guest;
 mod image;
@@ -14,14 +16,24 @@ use std::process::ExitCode;
 
 use crate::cli::{Cli, Command};
 use crate::error::CommandError;
-use crate::output;
+use crate::{complete, output};
 
 /// Runs the command.
 pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
+    if cli.now {
+        crate::daemon::replace_now();
+    }
     match cli.command {
         Command::Vm(command) => vm::run(command).await,
         Command::Image(command) => image::run(command).await,
-        Command::Daemon(command) => daemon::run(command).await,
+        Command::Daemon(command) => daemon::run(command, cli.now).await,
+        Command::Doctor(format) => doctor::run(format).await,
+        Command::Config(command) => config::run(command),
+        Command::Completions(args) => {
+            let called = std::env::args_os().next().unwrap_or_else(|| "banger".into());
+            output::line(complete::script(args.shell, called)?.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Version => {
             output::line(&format!("banger {}", env!("CARGO_PKG_VERSION")));
             Ok(ExitCode::SUCCESS)

@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use banger_core::api::{DaemonStatus, StopDaemon};
@@ -13,6 +14,11 @@ use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 use banger_wire::{Client, Endpoint, Method, WireError};
 
 use crate::error::CommandError;
+use crate::output;
+
+/// What this command was built from (see `build.rs`).
+const BUILD: &str = env!("BANGER_BUILD");
+static REPLACE_NOW: AtomicBool = AtomicBool::new(false);
 
 /// How long an ordinary request may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
@@ -53,13 +59,54 @@ pub async fn status(dirs: &Dirs) -> Result<Option<DaemonStatus>, CommandError> {
     }
 }
 
-/// A client of a daemon that runs: starts it if it does not.
+/// A client of a daemon that runs and is not older than we are: starts it if
+/// it does not run, and replaces it if it is.
 pub async fn connect() -> Result<Client, CommandError> {
     let dirs = dirs()?;
-    if status(&dirs).await?.is_none() {
-        start(&dirs).await?;
+    match status(&dirs).await? {
+        None => drop(start(&dirs).await?),
+        // The bangerd on disk may be as old as the one that runs, or older.
+        Some(status) if status.build.as_str() < BUILD && status.build < installed_build()? => {
+            replace(&dirs).await?;
+        }
+        Some(_) => {}
     }
     Ok(client(&dirs))
+}
+
+/// The build of the `bangerd` that a start would run.
+fn installed_build() -> Result<String, CommandError> {
+    let version = Command::new(Tool::Bangerd).arg("--version");
+    let output = HostRunner::new(Tools::discover()).capture(&version)?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.split_whitespace().last().unwrap_or_default().to_owned())
+}
+
+/// Replaces a daemon of an older build. VMs run on; operations are waited for.
+async fn replace(dirs: &Dirs) -> Result<(), CommandError> {
+    let now = REPLACE_NOW.load(Ordering::Relaxed);
+    let mut told = false;
+    while let Some(status) = status(dirs).await? {
+        if status.operations == 0 || now {
+            stop(dirs, now).await?;
+            break;
+        }
+        if !told {
+            output::note(
+                "the daemon is of an older build and at work: waiting (--now cancels that)",
+            );
+            told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    start(dirs).await?;
+    output::note("the daemon was of an older build and is replaced; VMs run on");
+    Ok(())
+}
+
+/// An older daemon is to be replaced at once, whatever it is doing.
+pub fn replace_now() {
+    REPLACE_NOW.store(true, Ordering::Relaxed);
 }
 
 /// What the daemon gets of our environment: the same folders, programs and
@@ -81,18 +128,23 @@ fn inherited(name: &str) -> bool {
         || lower.ends_with("_proxy")
 }
 
-/// Starts the daemon and waits until it answers.
-pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(&dirs.state)?;
-    let log = dirs.state.join("bangerd.log");
-    let from = std::fs::metadata(&log).map_or(0, |m| m.len());
+/// The daemon's program with the environment that it gets.
+pub fn program() -> Command {
     let mut command = Command::new(Tool::Bangerd);
     for (name, value) in std::env::vars_os() {
         if let Some(name) = name.to_str().filter(|name| inherited(name)) {
             command = command.env(name, value);
         }
     }
-    let pid = HostRunner::new(Tools::discover()).detach(&command, &log)?;
+    command
+}
+
+/// Starts the daemon and waits until it answers.
+pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(&dirs.state)?;
+    let log = dirs.state.join("bangerd.log");
+    let from = std::fs::metadata(&log).map_or(0, |m| m.len());
+    let pid = HostRunner::new(Tools::discover()).detach(&program(), &log)?;
     let deadline = Instant::now() + START_LIMIT;
     loop {
         if let Some(status) = status(dirs).await? {

@@ -3,10 +3,12 @@
 
 mod cli;
 mod cmd;
+mod complete;
 mod daemon;
 mod error;
 mod follow;
 mod output;
+mod peer;
 mod ports;
 mod relay;
 mod render;
@@ -17,6 +19,11 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    match complete::answer() {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(error) => return error.report(),
+    }
     let args = cli::Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -6,6 +6,7 @@
 //! guest, so at the end what still comes is read and dropped.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,9 +16,16 @@ const BUFFER: usize = 64 << 10;
 /// How long the guest may take to end a stream that is over.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Copies both ways until the guest ends, the local side is gone, or `stop`
-/// completes. Once the local input has ended, the guest may go on until it is
-/// silent for `linger`.
+/// How long the guest may go on once the local input has ended.
+pub enum Linger {
+    /// Until it is silent for so long.
+    Silence(Duration),
+    /// Until this completes; it begins then.
+    Until(Pin<Box<dyn Future<Output = ()> + Send>>),
+}
+
+/// Copies both ways until the guest ends, the local side is gone, `linger` is
+/// over, or `stop` completes.
 ///
 /// # Errors
 /// The connection to the guest broke.
@@ -25,7 +33,7 @@ pub async fn relay(
     guest: impl AsyncRead + AsyncWrite,
     from_local: impl AsyncRead + Unpin,
     to_local: impl AsyncWrite + Unpin,
-    linger: Duration,
+    linger: Linger,
     stop: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (mut from_guest, mut to_guest) = split(guest);
@@ -45,11 +53,19 @@ pub async fn relay(
         };
         match input {
             Input::Over(end) => end,
-            Input::Ended => tokio::select! {
-                end = &mut download => end,
-                () = received.silence(linger) => Ok(()),
-                () = &mut stop => Ok(()),
-            },
+            Input::Ended => {
+                let lingered = async {
+                    match linger {
+                        Linger::Silence(limit) => received.silence(limit).await,
+                        Linger::Until(end) => end.await,
+                    }
+                };
+                tokio::select! {
+                    end = &mut download => end,
+                    () = lingered => Ok(()),
+                    () = &mut stop => Ok(()),
+                }
+            }
         }
     };
     let end = async {
@@ -123,11 +139,11 @@ mod tests {
     use super::*;
     use tokio::io::{DuplexStream, duplex};
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Linger = Linger::Silence(Duration::from_secs(60));
 
     /// The guest's end of a stream, the local client, and the relay between them.
     fn joined(
-        linger: Duration,
+        linger: Linger,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> (DuplexStream, DuplexStream, tokio::task::JoinHandle<io::Result<()>>) {
         let (guest, far) = duplex(1000);
@@ -159,8 +175,20 @@ mod tests {
 
     #[tokio::test]
     async fn a_guest_that_stays_silent_after_the_input_is_ended() {
-        let (mut guest, client, relay) = joined(Duration::from_millis(20), std::future::pending());
+        let (mut guest, client, relay) =
+            joined(Linger::Silence(Duration::from_millis(20)), std::future::pending());
         drop(client);
+        assert_eq!(guest.read(&mut [0]).await.unwrap(), 0);
+        drop(guest);
+        relay.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_ends_the_guest() {
+        let gone = tokio::time::sleep(Duration::from_millis(20));
+        let (mut guest, mut client, relay) =
+            joined(Linger::Until(Box::pin(gone)), std::future::pending());
+        client.shutdown().await.unwrap();
         assert_eq!(guest.read(&mut [0]).await.unwrap(), 0);
         drop(guest);
         relay.await.unwrap().unwrap();
@@ -169,7 +197,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_is_not_a_silent_guest() {
         let (mut guest, mut client, relay) =
-            joined(Duration::from_millis(10), std::future::pending());
+            joined(Linger::Silence(Duration::from_millis(10)), std::future::pending());
         client.shutdown().await.unwrap();
         let sent = "x".repeat(4000);
         let writing = sent.clone();

@@ -61,7 +61,7 @@ pub enum DaemonError {
 /// # Errors
 /// It cannot be read or used.
 pub fn read_config(dirs: &Dirs) -> Result<Config, DaemonError> {
-    let path = dirs.config.join("config.toml");
+    let path = dirs.config_file();
     match std::fs::read_to_string(&path) {
         Ok(text) => Config::parse(&text).map_err(|source| DaemonError::Config { path, source }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
@@ -150,7 +150,7 @@ fn make_private(dir: &Path) -> std::io::Result<()> {
 }
 
 /// The program that is installed beside this one.
-fn companion(name: &str) -> PathBuf {
+pub(crate) fn companion(name: &str) -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(name)));
     beside.unwrap_or_else(|| PathBuf::from(name))
 }

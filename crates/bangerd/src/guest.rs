@@ -13,6 +13,7 @@ use banger_wire::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
 
 use crate::engine::oplog::OpLog;
 use crate::error::{OpError, chain};
@@ -36,6 +37,8 @@ pub struct Probe<'a> {
     pub limit: Duration,
     /// The hybrid vsock socket.
     pub vsock: &'a Path,
+    /// Where the agent rings.
+    pub doorbell: &'a UnixListener,
 }
 
 impl Probe<'_> {
@@ -44,7 +47,27 @@ impl Probe<'_> {
     /// # Errors
     /// Not in time, cancelled, or the VMM ended; so too below.
     pub async fn agent(&self) -> Result<Health, OpError> {
-        self.poll("agent", |agent| async move { agent.health().await.map_err(|e| chain(&e)) }).await
+        // To connect before the guest's vsock is set up would break it. An agent that does not
+        // ring is old, or the ring was lost: it is looked for all the same in the end.
+        let patience = self.limit / 2;
+        let rung = self.poll("agent", patience, |_| async {
+            // In short waits: between them the VMM's end is seen.
+            let rung = tokio::time::timeout(PAUSE * 4, self.doorbell.accept()).await;
+            rung.map_err(|_| "the agent has not rung".to_owned())?
+                .map(drop)
+                .map_err(|e| e.to_string())
+        });
+        match rung.await {
+            Ok(()) | Err(OpError::NotReady { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let limit = self.limit - patience;
+        self.poll(
+            "agent",
+            limit,
+            |agent| async move { agent.health().await.map_err(|e| chain(&e)) },
+        )
+        .await
     }
 
     /// Waits for the SSH server to send its banner (RFC 4253, 4.2).
@@ -52,7 +75,7 @@ impl Probe<'_> {
     /// # Errors
     /// As [`Self::agent`].
     pub async fn ssh(&self) -> Result<(), OpError> {
-        self.poll("ssh", |agent| async move {
+        self.poll("ssh", self.limit, |agent| async move {
             // Each connection makes sshd fork: ask the agent until there is somebody to talk to.
             let health = agent.health().await.map_err(|e| chain(&e))?;
             if health.sshd != Service::Listening {
@@ -77,7 +100,7 @@ impl Probe<'_> {
     pub async fn opencode(&self, password: &str) -> Result<(), OpError> {
         let credentials = BASE64_STANDARD.encode(format!("opencode:{password}"));
         let basic = format!("Basic {credentials}");
-        self.poll("opencode", |agent| {
+        self.poll("opencode", self.limit, |agent| {
             let basic = basic.clone();
             async move {
                 let headers = [(AUTHORIZATION, basic.as_str())];
@@ -95,9 +118,10 @@ impl Probe<'_> {
     async fn poll<T, F: Future<Output = Result<T, String>>>(
         &self,
         stage: &'static str,
+        limit: Duration,
         attempt: impl Fn(AgentClient) -> F,
     ) -> Result<T, OpError> {
-        let deadline = Instant::now() + self.limit;
+        let deadline = Instant::now() + limit;
         loop {
             self.log.check()?;
             let tried =

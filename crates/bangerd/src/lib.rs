@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod daemon;
+pub mod doctor;
 pub mod engine;
 pub mod error;
 pub mod guest;

@@ -1,31 +1,37 @@
 //! `bangerd`: the daemon. The command line starts it when it is needed.
 #![forbid(unsafe_code)]
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use banger_core::dirs::Dirs;
-use bangerd::daemon;
+use banger_core::dirs::{Dirs, DirsError};
 use bangerd::error::chain;
+use bangerd::serve::api::BUILD;
+use bangerd::{daemon, doctor};
 use tracing_subscriber::EnvFilter;
 
 const USAGE: &str = "\
 bangerd: the daemon of banger
 
-usage: bangerd [--version | --help]
+usage: bangerd [doctor --json | --version | --help]
 
 It serves the API on a Unix socket in $XDG_RUNTIME_DIR/banger (else in the
 state folder) and logs to standard error; 'banger' starts it when needed.
 BANGERD_LOG sets what is logged (default: info).
+'doctor' prints what works on this machine and what is missing, and ends:
+'banger doctor' runs it while no daemon does.
 ";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match std::env::args().nth(1).as_deref() {
-        None => {}
-        Some("--version") => return say(&format!("bangerd {}\n", env!("CARGO_PKG_VERSION")), 0),
-        Some("--help" | "-h") => return say(USAGE, 0),
-        Some(_) => return say(USAGE, 2),
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => {}
+        ["doctor", "--json"] => return doctor(),
+        ["--version"] => return say(&version(), 0),
+        ["--help" | "-h"] => return say(USAGE, 0),
+        _ => return say(USAGE, 2),
     }
     let filter = EnvFilter::try_from_env("BANGERD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -35,10 +41,7 @@ async fn main() -> ExitCode {
         tracing::error!("{panic}");
         std::process::exit(70);
     }));
-    let run = async {
-        let dirs = Dirs::from_env(|name| std::env::var_os(name).map(PathBuf::from))?;
-        daemon::run(dirs).await
-    };
+    let run = async { daemon::run(dirs()?).await };
     let code = match run.await {
         Ok(()) => 0,
         Err(error) => {
@@ -48,6 +51,29 @@ async fn main() -> ExitCode {
     };
     // Work that blocks may still be running; the lock goes with the process.
     std::process::exit(code)
+}
+
+fn dirs() -> Result<Dirs, DirsError> {
+    Dirs::from_env(|name| std::env::var_os(name).map(PathBuf::from))
+}
+
+fn doctor() -> ExitCode {
+    let report = || -> Result<String, Box<dyn Error>> {
+        Ok(serde_json::to_string(&doctor::report(&dirs()?))?)
+    };
+    match report() {
+        Ok(json) => say(&format!("{json}\n"), 0),
+        Err(error) => {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "{}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The command line reads the build from it.
+fn version() -> String {
+    format!("bangerd {} {BUILD}\n", env!("CARGO_PKG_VERSION"))
 }
 
 fn say(text: &str, code: u8) -> ExitCode {

@@ -4,7 +4,8 @@ use banger_core::name::Name;
 use banger_core::size::Size;
 use clap::Args;
 
-use super::Format;
+use super::{Format, key};
+use crate::complete;
 use crate::ports::Ports as PortPair;
 
 /// Below the help of `vm forward`.
@@ -21,6 +22,7 @@ guest's unless another is given; 0 takes a free one, which is printed.";
 #[derive(Debug, Args)]
 pub struct Forward {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     /// The port here, or ADDRESS:PORT, and the guest's port
     #[arg(value_name = "[HOST:]GUEST")]
@@ -32,6 +34,7 @@ pub struct Forward {
 #[derive(Debug, Args)]
 pub struct Ports {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     #[command(flatten)]
     pub format: Format,
@@ -40,6 +43,7 @@ pub struct Ports {
 #[derive(Debug, Args)]
 pub struct Logs {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     /// Go on with what comes, until Ctrl-C
     #[arg(long, short)]
@@ -52,6 +56,7 @@ pub struct Logs {
 #[derive(Debug, Args)]
 pub struct Stats {
     /// The VMs: names, ids or starts of ids [default: those that run]
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vms: Vec<String>,
     #[command(flatten)]
     pub format: Format,
@@ -60,6 +65,7 @@ pub struct Stats {
 #[derive(Debug, Args)]
 pub struct Rename {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     /// The new name: a DNS label
     pub new: Name,
@@ -71,6 +77,7 @@ pub struct Rename {
 #[group(id = "change", required = true, multiple = true, args = ["vcpus", "memory", "disk"])]
 pub struct Set {
     /// The VM: name, id or start of the id
+    #[arg(value_parser = key, add = complete::a_vm())]
     pub vm: String,
     /// Virtual CPUs
     #[arg(long, value_name = "N")]

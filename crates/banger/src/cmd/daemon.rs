@@ -9,7 +9,7 @@ use crate::daemon;
 use crate::error::CommandError;
 use crate::output;
 
-pub async fn run(command: Daemon) -> Result<ExitCode, CommandError> {
+pub async fn run(command: Daemon, now: bool) -> Result<ExitCode, CommandError> {
     let dirs = daemon::dirs()?;
     match command {
         Daemon::Start => match daemon::status(&dirs).await? {
@@ -18,16 +18,16 @@ pub async fn run(command: Daemon) -> Result<ExitCode, CommandError> {
                 output::line(&format!("the daemon runs (pid {})", daemon::start(&dirs).await?.pid))
             }
         },
-        Daemon::Stop(args) => {
-            let ran = daemon::stop(&dirs, args.now).await?;
+        Daemon::Stop => {
+            let ran = daemon::stop(&dirs, now).await?;
             output::line(if ran {
                 "the daemon is stopped; VMs run on"
             } else {
                 "the daemon does not run"
             });
         }
-        Daemon::Restart(args) => {
-            daemon::stop(&dirs, args.now).await?;
+        Daemon::Restart => {
+            daemon::stop(&dirs, now).await?;
             output::line(&format!("the daemon runs (pid {})", daemon::start(&dirs).await?.pid));
         }
         Daemon::Status(format) => {

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use banger_core::vm::Vm;
@@ -10,7 +11,7 @@ use banger_wire::{Client, WireError};
 use serde::Serialize;
 use tokio::io::{AsyncWriteExt as _, copy, sink};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::cli::Forward;
@@ -18,12 +19,17 @@ use crate::cmd::guest::{agent, running};
 use crate::error::{CommandError, chain};
 use crate::follow::OK;
 use crate::ports::Ports;
-use crate::relay::relay;
+use crate::relay::{Linger, relay};
 use crate::signals::End;
-use crate::{daemon, output};
+use crate::{daemon, output, peer};
 
-/// How long the guest may be silent after a client has said that it is done,
-/// or has closed: the two look the same.
+/// How many connections are carried at a time. The agent takes 256, and some
+/// must be left: by them the VM is stopped, too.
+const MOST: usize = 200;
+/// How many are opened at a time: the guest's queue of new ones is short.
+const OPENING: usize = 32;
+/// How long the guest may be silent after a client elsewhere has said that it
+/// is done, or has closed: from here the two look the same.
 const LINGER: Duration = Duration::from_secs(30);
 /// How long a client may go on sending after the guest has ended.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -51,13 +57,17 @@ pub async fn run(args: Forward) -> Result<ExitCode, CommandError> {
         output::line(&format!("{local} -> {name}:{guest}"));
     }
     let (stop, stopped) = watch::channel(false);
-    let mut connections = JoinSet::new();
+    let turns = Arc::new(Semaphore::new(OPENING));
+    let (mut connections, mut full) = (JoinSet::new(), false);
     let result = loop {
         tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = listener.accept(), if connections.len() < MOST => match accepted {
                 Ok((stream, peer)) => {
-                    let carried = carry(stream, agent(&vm), guest, stopped.clone());
+                    let carried = carry(stream, agent(&vm), guest, turns.clone(), stopped.clone());
                     connections.spawn(async move { (peer, carried.await) });
+                    if connections.len() == MOST && !std::mem::replace(&mut full, true) {
+                        output::note(&format!("{MOST} connections are open; more have to wait"));
+                    }
                 }
                 Err(error) => {
                     // Out of descriptors, say: not a reason to end, nor to spin.
@@ -89,21 +99,27 @@ pub async fn run(args: Forward) -> Result<ExitCode, CommandError> {
 }
 
 async fn listen(ports: &Ports, vm: &Vm) -> Result<TcpListener, CommandError> {
-    let Ports { local, guest } = ports;
-    let error = match TcpListener::bind(local).await {
+    let error = match TcpListener::bind(ports.local).await {
         Ok(listener) => return Ok(listener),
         Err(error) => error,
     };
-    let message = match error.kind() {
-        ErrorKind::AddrInUse => format!("port {} is in use on {}", local.port(), local.ip()),
-        ErrorKind::AddrNotAvailable => format!("this machine has no address {}", local.ip()),
-        ErrorKind::PermissionDenied => format!("port {} is for root only", local.port()),
-        _ => format!("cannot listen on {local}: {error}"),
+    let (address, port) = (ports.local.ip(), ports.local.port());
+    let other = format!("banger vm forward {} PORT:{}", vm.name, ports.guest);
+    let (message, remedy) = match error.kind() {
+        ErrorKind::AddrInUse => (
+            format!("port {port} is in use on {address}"),
+            format!("choose another port: {other}; with 0 for PORT a free one is taken"),
+        ),
+        ErrorKind::PermissionDenied => (
+            format!("port {port} is for root only"),
+            format!("choose one above 1023: {other}; with 0 for PORT a free one is taken"),
+        ),
+        ErrorKind::AddrNotAvailable => (
+            format!("this machine has no address {address}"),
+            format!("without an address it is 127.0.0.1: {other}"),
+        ),
+        _ => (format!("cannot listen on {address}, port {port}: {error}"), other),
     };
-    let remedy = format!(
-        "choose another port: banger vm forward {0} PORT:{guest}; with 0:{guest} a free one is taken",
-        vm.name
-    );
     Err(CommandError::new(message).remedy(remedy))
 }
 
@@ -112,14 +128,23 @@ async fn carry(
     mut local: TcpStream,
     agent: AgentClient,
     guest: u16,
+    turns: Arc<Semaphore>,
     mut stopped: watch::Receiver<bool>,
 ) -> Result<(), WireError> {
     local.set_nodelay(true)?;
+    let (near, far) = (local.local_addr()?, local.peer_addr()?);
+    let linger = if far.ip().to_canonical().is_loopback() {
+        Linger::Until(Box::pin(peer::closed(far, near)))
+    } else {
+        Linger::Silence(LINGER)
+    };
+    let turn = turns.acquire().await;
     let stream = agent.stream(guest).await?;
+    drop(turn);
     let (mut from, mut to) = local.split();
     // The sender outlives the connections.
     let stop = async { drop(stopped.wait_for(|stopped| *stopped).await) };
-    relay(stream, &mut from, &mut to, LINGER, stop).await?;
+    relay(stream, &mut from, &mut to, linger, stop).await?;
     // Closed with bytes unread, it would reset the client before that has read the end.
     let end = async {
         to.shutdown().await?;

@@ -13,7 +13,7 @@ use crate::cmd::guest::{agent, running};
 use crate::daemon;
 use crate::error::CommandError;
 use crate::follow::OK;
-use crate::relay::relay;
+use crate::relay::{Linger, relay};
 use crate::signals::End;
 
 /// How long the guest may be silent after our input has ended.
@@ -94,7 +94,7 @@ pub async fn proxy(key: &str, port: u16) -> Result<ExitCode, CommandError> {
     let vm = running(&client, key).await?;
     let guest = agent(&vm).stream(port).await?;
     let (stdin, stdout) = (tokio::io::stdin(), tokio::io::stdout());
-    relay(guest, stdin, stdout, LINGER, end.told()).await?;
+    relay(guest, stdin, stdout, Linger::Silence(LINGER), end.told()).await?;
     Ok(OK)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use banger_core::agent;
 use banger_core::bootargs::{self, Machine};
 use banger_core::dirs::vm_files;
 use banger_core::guest::{BootConfig, GuestNetwork, Identity};
@@ -10,6 +11,7 @@ use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{Network, Readiness, Run, StopCause, Transition, Vm, VmState, WaitFor};
 use banger_host::is_alive;
+use tokio::net::UnixListener;
 
 use crate::clock::now;
 use crate::engine::oplog::OpLog;
@@ -87,7 +89,7 @@ impl VmCtx {
         let started = Instant::now();
         log.check()?;
         self.transition(Some(log), Transition::Start).await?;
-        let process = log.stage("boot", self.boot(log)).await?;
+        let (process, doorbell) = log.stage("boot", self.boot(log)).await?;
         self.set_process(Some(process.clone()));
         let vm = self.vm();
         let vsock = self.sockets().vsock;
@@ -106,7 +108,8 @@ impl VmCtx {
         self.reached("boot", started).await?;
 
         let limit = self.ready_limit();
-        let probe = guest::Probe { log, process: &process, limit, vsock: &vsock };
+        let probe =
+            guest::Probe { log, process: &process, limit, vsock: &vsock, doorbell: &doorbell };
         let health = log.stage("agent", probe.agent()).await?;
         self.change(Some(log), |vm| {
             vm.complete = true;
@@ -148,13 +151,16 @@ impl VmCtx {
     }
 
     /// Starts the processes; done when the VMM says that the machine runs.
-    async fn boot(&self, log: &OpLog) -> Result<ProcessId, OpError> {
+    async fn boot(&self, log: &OpLog) -> Result<(ProcessId, UnixListener), OpError> {
         let vm = self.vm();
         let owner = vm.id.as_str();
         let (dir, run_dir, sockets) = (self.dir(), self.run_dir(), self.sockets());
         let acquire = |spec| self.engine.acquire(owner, Scope::Run, spec, log.cancel());
         acquire(ResourceSpec::Dir { path: run_dir.clone() }).await?;
         let boot = self.prepare(&vm, &run_dir).await?;
+        // In the run's folder, and gone with it.
+        let doorbell = UnixListener::bind(agent::doorbell(&sockets.vsock))
+            .map_err(OpError::file("listen for the guest's agent"))?;
 
         let log_path = dir.join("vsock.log");
         self.mark_console();
@@ -173,7 +179,7 @@ impl VmCtx {
                 Err(error) => Err(error),
             };
             match answer {
-                Ok(_) => return Ok(process),
+                Ok(_) => return Ok((process, doorbell)),
                 Err(_) if !is_alive(&process) => {
                     return Err(OpError::Ended { how: guest::console_tail(&vmm_log, 0) });
                 }

@@ -12,6 +12,7 @@ use banger_core::api::{
     StopDaemon,
 };
 use banger_core::dirs::vm_files;
+use banger_core::doctor::DoctorReport;
 use banger_core::id::OperationId;
 use banger_core::image::Image;
 use banger_core::operation::Operation;
@@ -20,6 +21,7 @@ use banger_core::vm::{Vm, WaitFor};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::task::JoinError;
 
 use crate::clock::now;
 use crate::engine::{Engine, store_error};
@@ -27,6 +29,9 @@ use crate::ops::keys;
 use crate::serve::{events, inspect};
 use crate::store::{images, operations, vms};
 use std::sync::Arc;
+
+/// What this daemon was built from (see `build.rs`).
+pub const BUILD: &str = env!("BANGER_BUILD");
 
 /// What handlers share.
 #[derive(Clone)]
@@ -44,6 +49,7 @@ pub fn router(engine: Engine, stop: Arc<Notify>) -> Router {
     Router::new()
         .route("/v1/daemon", get(daemon))
         .route("/v1/daemon/stop", post(stop_daemon))
+        .route("/v1/doctor", get(doctor))
         .route("/v1/vms", get(list_vms).post(create_vm))
         .route("/v1/vms/{vm}", get(show_vm).patch(change_vm).delete(delete_vm))
         .route("/v1/vms/{vm}/start", post(start_vm))
@@ -126,12 +132,19 @@ async fn daemon(State(shared): State<Shared>) -> Reply<Json<DaemonStatus>> {
     let rows = shared.engine.store.run(|db| vms::list(db)).await.map_err(store_error)?;
     Ok(Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: BUILD.to_owned(),
         pid: std::process::id(),
         started_at: shared.started_at,
         operations: shared.engine.active_operations() as u64,
         running: rows.iter().filter(|row| row.vm.state.is_active()).count() as u64,
         kvm: shared.engine.kvm,
     }))
+}
+
+async fn doctor(State(shared): State<Shared>) -> Reply<Json<DoctorReport>> {
+    let look = tokio::task::spawn_blocking(move || crate::doctor::report(&shared.engine.dirs));
+    let failed = |e: JoinError| ApiError::new(ErrorKind::Internal, e.to_string());
+    Ok(Json(look.await.map_err(failed)?))
 }
 
 async fn stop_daemon(

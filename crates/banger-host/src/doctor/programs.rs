@@ -1,0 +1,61 @@
+//! The programs that banger runs today.
+
+use banger_core::doctor::Check;
+use banger_exec::{Tool, quote, tools_folder};
+
+use super::Scene;
+
+/// What running VMs takes.
+const RUNNING: &[Tool] = &[
+    Tool::QemuSystem,
+    Tool::VhostDeviceVsock,
+    Tool::QemuImg,
+    Tool::E2fsck,
+    Tool::Resize2fs,
+    Tool::Ssh,
+    Tool::SshKeygen,
+];
+/// What building images takes beyond that.
+const BUILDING: &[Tool] = &[Tool::Mmdebstrap, Tool::Tar, Tool::Mke2fs, Tool::Debugfs];
+/// … and without root.
+const BUILDING_WITHOUT_ROOT: &[Tool] = &[Tool::Newuidmap, Tool::Unshare, Tool::Rm];
+
+/// The version that `script/setup` installs.
+const VSOCK_VERSION: &str = "0.3.0";
+
+impl Scene<'_> {
+    pub(super) fn programs(&self) -> Vec<Check> {
+        let without_root = if self.user.uid == 0 { &[] } else { BUILDING_WITHOUT_ROOT };
+        let all = RUNNING.iter().chain(BUILDING).chain(without_root);
+        all.map(|tool| self.program(*tool)).collect()
+    }
+
+    fn program(&self, tool: Tool) -> Check {
+        if let Ok(path) = self.tools.path(tool) {
+            return Check::ok(tool.program(), path.display().to_string());
+        }
+        let remedy = match tool {
+            Tool::VhostDeviceVsock => install_vsock(),
+            _ => self.install(tool.package()),
+        };
+        Check::missing(tool.program(), format!("needed for {}", tool.purpose())).remedy(remedy)
+    }
+}
+
+/// No distribution has it. In the tools folder it is found whatever PATH is.
+fn install_vsock() -> String {
+    let root = tools_folder().map(|folder| format!("--root {} ", quote(&folder.to_string_lossy())));
+    let root = root.unwrap_or_default();
+    format!("cargo install --locked {root}vhost-device-vsock@{VSOCK_VERSION}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_the_one_that_setup_installs() {
+        let script = include_str!("../../../../script/lib.sh");
+        assert!(script.contains(&format!("VSOCK_VERSION={VSOCK_VERSION} ")));
+    }
+}

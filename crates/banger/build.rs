@@ -1,0 +1,2 @@
+//! Stamps the build; see the included file.
+include!("../build-stamp.rs");

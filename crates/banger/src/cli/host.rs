@@ -1,0 +1,47 @@
+//! The grammar of the commands that are about this machine.
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::Format;
+
+/// Below the help of `doctor`.
+pub const DOCTOR_HELP: &str = "\
+Examples:
+  banger doctor
+  banger doctor --json
+
+It exits with 1 if something is missing. It starts no daemon.";
+
+/// Below the help of `completions`.
+pub const COMPLETIONS_HELP: &str = "\
+Examples:
+  source <(banger completions bash)    in ~/.bashrc
+  source <(banger completions zsh)     in ~/.zshrc, after compinit
+  banger completions fish | source     in ~/.config/fish/completions/banger.fish
+
+The names of VMs and images are asked of the daemon if it runs.";
+
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Show every key with its value, its meaning, and where it comes from
+    #[command(after_help = "Examples:\n  banger config show\n  banger config show --json")]
+    Show(Format),
+    /// Print where the file is, whether there is one or not
+    #[command(after_help = "Example:\n  ${EDITOR:-vi} \"$(banger config path)\"")]
+    Path,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Zsh,
+}

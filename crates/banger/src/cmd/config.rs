@@ -1,0 +1,91 @@
+//! `banger config`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use banger_core::config::{Config, Setting};
+use serde::Serialize;
+
+use crate::cli;
+use crate::error::CommandError;
+use crate::follow::OK;
+use crate::{daemon, output};
+
+/// What is printed with `--json`.
+#[derive(Serialize)]
+struct Shown<'a> {
+    path: &'a Path,
+    exists: bool,
+    settings: &'a [Setting],
+}
+
+pub fn run(command: cli::Config) -> Result<ExitCode, CommandError> {
+    let path = daemon::dirs()?.config_file();
+    match command {
+        cli::Config::Path => output::line(&path.display().to_string()),
+        cli::Config::Show(format) => {
+            let text = read(&path)?;
+            let exists = text.is_some();
+            let settings = Config::settings(&text.unwrap_or_default()).map_err(|error| {
+                let message =
+                    format!("the configuration {} cannot be used: {error}", path.display());
+                CommandError::new(message).code(2)
+            })?;
+            if format.json {
+                output::json(&Shown { path: &path, exists, settings: &settings });
+            } else {
+                output::line(&describe(&path, exists, &settings));
+            }
+        }
+    }
+    Ok(OK)
+}
+
+/// The file's text; nothing if there is none.
+fn read(path: &Path) -> Result<Option<String>, CommandError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(CommandError::new(format!("cannot read {}: {error}", path.display()))),
+    }
+}
+
+/// The configuration as a file that says the same.
+fn describe(path: &Path, exists: bool, settings: &[Setting]) -> String {
+    let there = if exists { "" } else { " (not there: these are the defaults)" };
+    let head = format!("# {}{there}", path.display());
+    std::iter::once(head).chain(settings.iter().map(entry)).collect::<Vec<_>>().join("\n\n")
+}
+
+fn entry(setting: &Setting) -> String {
+    let Setting { key, meaning, example, .. } = setting;
+    let Some(value) = &setting.value else {
+        return format!("# {meaning} (not set)\n# {key} = {example}");
+    };
+    let source = if setting.from_file { "from the file" } else { "default" };
+    format!("# {meaning} ({source})\n{key} = {value}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_is_a_file_that_says_the_same() {
+        let text = "memory = \"1.5g\"\nssh_key = '/home/me/my \"key\"'\n";
+        let shown = describe(Path::new("/c/config.toml"), true, &Config::settings(text).unwrap());
+        assert_eq!(Config::parse(&shown), Config::parse(text));
+        insta::assert_snapshot!(shown, @"");
+        let none = describe(Path::new("/c/config.toml"), false, &Config::settings("").unwrap());
+        assert_eq!(Config::parse(&none).unwrap(), Config::default());
+        insta::assert_snapshot!(none.lines().next().unwrap(), @"");
+    }
+
+    #[test]
+    fn scripts_get_values_of_their_kind() {
+        let settings = Config::settings("vcpus = 4").unwrap();
+        let json = serde_json::to_value(&settings).unwrap();
+        insta::assert_snapshot!(json[1], @"");
+        assert!(json[6]["value"].is_null(), "{}", json[6]);
+    }
+}

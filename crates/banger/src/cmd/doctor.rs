@@ -1,0 +1,85 @@
+//! `banger doctor`: what works here, and what is missing.
+
+use std::process::ExitCode;
+
+use banger_core::doctor::{Check, DoctorReport, Status};
+use banger_exec::{HostRunner, Runner as _, Tools};
+
+use crate::cli::Format;
+use crate::error::CommandError;
+use crate::{daemon, output};
+
+pub async fn run(format: Format) -> Result<ExitCode, CommandError> {
+    let report = report().await?;
+    if format.json {
+        output::json(&report);
+    } else {
+        output::line(&describe(&report));
+    }
+    let complete = report.count(Status::Missing) == 0;
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Asks the daemon, whose environment is the one that counts. Where that fails,
+/// for whatever reason, its program says the same.
+async fn report() -> Result<DoctorReport, CommandError> {
+    let dirs = daemon::dirs()?;
+    if let Ok(report) = daemon::client(&dirs).get("/v1/doctor").await {
+        return Ok(report);
+    }
+    let command = daemon::program().args(["doctor", "--json"]);
+    let output = HostRunner::new(Tools::discover()).capture(&command)?;
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| CommandError::new(format!("'{command}' answers nonsense: {error}")))
+}
+
+fn describe(report: &DoctorReport) -> String {
+    let width = report.checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
+    let mut lines: Vec<_> = report.checks.iter().map(|check| line(check, width)).collect();
+    let (missing, warnings) = (report.count(Status::Missing), report.count(Status::Warning));
+    lines.push(String::new());
+    lines.push(match (missing, warnings) {
+        (0, 0) => "everything is here".to_owned(),
+        (0, _) => format!("nothing is missing; warnings: {warnings}"),
+        _ => format!("missing: {missing}; warnings: {warnings}"),
+    });
+    lines.join("\n")
+}
+
+fn line(check: &Check, width: usize) -> String {
+    let mark = match check.status {
+        Status::Ok => '✓',
+        Status::Warning => '!',
+        Status::Missing => '✗',
+    };
+    // A message of a parser has lines of its own.
+    let detail = check.detail.replace('\n', "\n    ");
+    let mut text = format!("{mark} {:width$}  {detail}", check.name);
+    if let Some(remedy) = &check.remedy {
+        text.push_str(&format!("\n    → {remedy}"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_stand_below_what_they_put_right() {
+        let mut report = DoctorReport {
+            checks: vec![
+                Check::warning("KVM", "kvm_pvm is loaded"),
+                Check::ok("qemu-system-x86_64", "/usr/bin/qemu-system-x86_64"),
+                Check::missing("ssh", "needed for entering VMs")
+                    .remedy("sudo apt-get install openssh-client"),
+                Check::missing("configuration", "TOML parse error\n  |\n1 | memory = 1"),
+            ],
+        };
+        insta::assert_snapshot!(describe(&report), @"");
+        report.checks.truncate(2);
+        insta::assert_snapshot!(describe(&report).lines().last().unwrap(), @"");
+        report.checks.remove(0);
+        insta::assert_snapshot!(describe(&report).lines().last().unwrap(), @"");
+    }
+}
