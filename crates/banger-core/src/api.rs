@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::Image;
 use crate::name::Name;
 use crate::size::Size;
 use crate::vm::{Network, WaitFor};
@@ -63,6 +64,20 @@ pub struct ChangeVm {
     /// The work disk, in bytes: not less than it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Size>,
+}
+
+/// `GET /v1/images` and `GET /v1/images/{image}`: an image and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageInfo {
+    /// The image.
+    #[serde(flatten)]
+    pub image: Image,
+    /// The length of its files, in bytes.
+    pub apparent_bytes: u64,
+    /// What they take on the disk, in bytes.
+    pub real_bytes: u64,
+    /// The names of the VMs that use it.
+    pub used_by: Vec<String>,
 }
 
 /// `POST /v1/images`: builds an image.

@@ -87,7 +87,7 @@ mod written_size {
     use crate::size::Size;
 
     pub(super) fn serialize<S: Serializer>(size: &Size, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&size.to_string().replace(' ', ""))
+        serializer.serialize_str(&size.exact())
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(

@@ -47,6 +47,16 @@ impl Size {
     pub const fn as_mib(self) -> u64 {
         self.0 >> 20
     }
+
+    /// As it is read, to the byte: `8G`, `1500M`, `1000`.
+    #[must_use]
+    pub fn exact(self) -> String {
+        let whole = |(_, unit): &&(&str, u64)| self.0 >= *unit && self.0.is_multiple_of(*unit);
+        match UNITS.iter().find(whole) {
+            Some((suffix, unit)) => format!("{}{suffix}", self.0 / unit),
+            None => self.0.to_string(),
+        }
+    }
 }
 
 impl std::str::FromStr for Size {
@@ -116,6 +126,12 @@ mod tests {
         fn whole_units_survive_a_round_trip(n in 1_u64..1000, unit in 0_usize..4) {
             let size = Size::bytes(n * UNITS[unit].1);
             prop_assert_eq!(size.to_string().replace(' ', "").parse(), Ok(size));
+        }
+
+        #[test]
+        fn every_size_survives_in_its_exact_form(n: u64) {
+            prop_assert_eq!(Size::bytes(n).exact().parse(), Ok(Size::bytes(n)));
+            prop_assert_eq!(Size::mib(n >> 20).exact().parse(), Ok(Size::mib(n >> 20)));
         }
 
         #[test]

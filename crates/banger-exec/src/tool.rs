@@ -60,7 +60,7 @@ tools! {
     SshKeygen "ssh-keygen" "openssh-client" "making SSH keys";
     Tar "tar" "tar" "unpacking a root file system with its owners";
     Unshare "unshare" "util-linux" "a user namespace in which an ordinary user can own a root file system";
-    VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "vsock for QEMU without kernel support";
+    VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "reaching the agent in VMs (vsock for QEMU without kernel support)";
     GuestReboot "reboot" "the guest's init" "shutting a guest down from inside";
     GuestInit "init" "the guest's init" "handing over from the initramfs";
 }

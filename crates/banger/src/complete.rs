@@ -122,8 +122,19 @@ mod tests {
     fn a_script_says_how_to_install_itself() {
         let script = |shell| script(shell, "banger".into()).unwrap();
         let head = |text: String, n| text.lines().take(n).collect::<Vec<_>>().join("\n");
-        insta::assert_snapshot!(head(script(Shell::Zsh), 4), @"");
-        insta::assert_snapshot!(script(Shell::Fish), @"");
+        insta::assert_snapshot!(head(script(Shell::Zsh), 4), @"
+        #compdef banger
+        # Completions of banger for zsh. To have them in every shell,
+        # put into ~/.zshrc, after compinit:
+        #   source <(banger completions zsh)
+        ");
+        insta::assert_snapshot!(script(Shell::Fish), @r#"
+        # Completions of banger for fish. To have them in every shell,
+        # put into ~/.config/fish/completions/banger.fish:
+        #   banger completions fish | source
+        # A file of this would be out of date with the next version of banger.
+        complete --keep-order --exclusive --command banger --arguments "(BANGER_COMPLETE=fish banger -- (commandline --current-process --tokenize --cut-at-cursor) (commandline --current-token))"
+        "#);
         let bash = script(Shell::Bash);
         assert!(
             bash.contains("BANGER_COMPLETE=\"bash\"") && bash.contains("\"banger\" -- "),

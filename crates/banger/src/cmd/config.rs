@@ -72,20 +72,43 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_a_file_that_says_the_same() {
-        let text = "memory = \"1.5g\"\nssh_key = '/home/me/my \"key\"'\n";
+        let text = "memory = \"1500m\"\nssh_key = '/home/me/my \"key\"'\n";
         let shown = describe(Path::new("/c/config.toml"), true, &Config::settings(text).unwrap());
         assert_eq!(Config::parse(&shown), Config::parse(text));
-        insta::assert_snapshot!(shown, @"");
+        insta::assert_snapshot!(shown, @r#"
+        # /c/config.toml
+
+        # the image of a new VM that names none (default)
+        image = "debian"
+
+        # virtual CPUs of a new VM (default)
+        vcpus = 2
+
+        # memory of a new VM (from the file)
+        memory = "1500M"
+
+        # work disk of a new VM (default)
+        disk = "8G"
+
+        # whether the opencode server runs in a new VM (default)
+        opencode = true
+
+        # the private key that enters VMs, its .pub beside it; without one, banger makes a pair (from the file)
+        ssh_key = '/home/me/my "key"'
+
+        # how long a start may take to reach each readiness stage; 60 with KVM, 240 without (not set)
+        # ready_seconds = 240
+        "#);
         let none = describe(Path::new("/c/config.toml"), false, &Config::settings("").unwrap());
         assert_eq!(Config::parse(&none).unwrap(), Config::default());
-        insta::assert_snapshot!(none.lines().next().unwrap(), @"");
+        insta::assert_snapshot!(none.lines().next().unwrap(), @"# /c/config.toml (not there: these are the defaults)");
     }
 
     #[test]
     fn scripts_get_values_of_their_kind() {
         let settings = Config::settings("vcpus = 4").unwrap();
         let json = serde_json::to_value(&settings).unwrap();
-        insta::assert_snapshot!(json[1], @"");
+        insta::assert_snapshot!(json[1], @r#"{"example":"2","from_file":true,"key":"vcpus","meaning":"virtual CPUs of a new VM","value":4}"#);
         assert!(json[6]["value"].is_null(), "{}", json[6]);
     }
 }

@@ -1,6 +1,7 @@
 //! `banger doctor`: what works here, and what is missing.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use banger_core::doctor::{Check, DoctorReport, Status};
 use banger_exec::{HostRunner, Runner as _, Tools};
@@ -8,6 +9,9 @@ use banger_exec::{HostRunner, Runner as _, Tools};
 use crate::cli::Format;
 use crate::error::CommandError;
 use crate::{daemon, output};
+
+/// How long the daemon may take to answer before it is done without.
+const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
 pub async fn run(format: Format) -> Result<ExitCode, CommandError> {
     let report = report().await?;
@@ -24,7 +28,7 @@ pub async fn run(format: Format) -> Result<ExitCode, CommandError> {
 /// for whatever reason, its program says the same.
 async fn report() -> Result<DoctorReport, CommandError> {
     let dirs = daemon::dirs()?;
-    if let Ok(report) = daemon::client(&dirs).get("/v1/doctor").await {
+    if let Ok(report) = daemon::client(&dirs).within(DAEMON_LIMIT).get("/v1/doctor").await {
         return Ok(report);
     }
     let command = daemon::program().args(["doctor", "--json"]);
@@ -76,10 +80,20 @@ mod tests {
                 Check::missing("configuration", "TOML parse error\n  |\n1 | memory = 1"),
             ],
         };
-        insta::assert_snapshot!(describe(&report), @"");
+        insta::assert_snapshot!(describe(&report), @"
+        ! KVM                 kvm_pvm is loaded
+        ✓ qemu-system-x86_64  /usr/bin/qemu-system-x86_64
+        ✗ ssh                 needed for entering VMs
+            → sudo apt-get install openssh-client
+        ✗ configuration       TOML parse error
+              |
+            1 | memory = 1
+
+        missing: 2; warnings: 1
+        ");
         report.checks.truncate(2);
-        insta::assert_snapshot!(describe(&report).lines().last().unwrap(), @"");
+        insta::assert_snapshot!(describe(&report).lines().last().unwrap(), @"nothing is missing; warnings: 1");
         report.checks.remove(0);
-        insta::assert_snapshot!(describe(&report).lines().last().unwrap(), @"");
+        insta::assert_snapshot!(describe(&report).lines().last().unwrap(), @"everything is here");
     }
 }

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
-use banger_core::api::BuildImage;
+use banger_core::api::{BuildImage, ImageInfo};
 use banger_core::image::{Image, Source};
 use banger_core::operation::Object;
+use banger_core::size::Size;
 use banger_wire::Method;
 
 use crate::cli::{self, Build, BuildDebian};
@@ -16,7 +17,7 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
     match command {
         cli::Image::Build(Build::Debian(args)) => build(args).await,
         cli::Image::List(format) => {
-            let list: Vec<Image> = daemon::connect().await?.get("/v1/images").await?;
+            let list: Vec<ImageInfo> = daemon::connect().await?.get("/v1/images").await?;
             if format.json {
                 output::json(&list);
             } else if list.is_empty() {
@@ -28,7 +29,7 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
         }
         cli::Image::Show(args) => {
             let client = daemon::connect().await?;
-            let image: Image = client.get(&format!("/v1/images/{}", args.image)).await?;
+            let image: ImageInfo = client.get(&format!("/v1/images/{}", args.image)).await?;
             if args.format.json {
                 output::json(&image)
             } else {
@@ -75,31 +76,38 @@ fn source(image: &Image) -> String {
     }
 }
 
-fn table(list: &[Image]) -> String {
-    let row = |image: &Image| {
+fn table(list: &[ImageInfo]) -> String {
+    let row = |info: &ImageInfo| {
+        let image = &info.image;
         vec![
             image.name.to_string(),
             image.id.short().to_owned(),
             source(image),
             image.boot_set.kernel_release.clone(),
-            image.rootfs_size.to_string(),
+            Size::bytes(info.apparent_bytes).to_string(),
+            Size::bytes(info.real_bytes).to_string(),
             image.opencode.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
     let rows: Vec<_> = list.iter().map(row).collect();
-    output::table(&["NAME", "ID", "SOURCE", "KERNEL", "SIZE", "OPENCODE"], &rows)
+    output::table(&["NAME", "ID", "SOURCE", "KERNEL", "SIZE", "ON DISK", "OPENCODE"], &rows)
 }
 
-fn describe(image: &Image) -> String {
-    format!(
-        "name       {}\nid         {}\nsource     {}\nkernel     {}\nboot args  {}\nsize       {}\nopencode   {}\nagent      {}",
-        image.name,
-        image.id,
-        source(image),
-        image.boot_set.kernel_release,
-        image.boot_set.boot_args,
-        image.rootfs_size,
-        image.opencode.as_deref().unwrap_or("none"),
-        image.boot_set.agent_version,
-    )
+fn describe(info: &ImageInfo) -> String {
+    let image = &info.image;
+    let users = if info.used_by.is_empty() { "nobody".to_owned() } else { info.used_by.join(", ") };
+    let lines = [
+        ("name", image.name.to_string()),
+        ("id", image.id.to_string()),
+        ("source", source(image)),
+        ("kernel", image.boot_set.kernel_release.clone()),
+        ("boot args", image.boot_set.boot_args.clone()),
+        ("rootfs", image.rootfs_size.to_string()),
+        ("size", Size::bytes(info.apparent_bytes).to_string()),
+        ("on disk", Size::bytes(info.real_bytes).to_string()),
+        ("opencode", image.opencode.clone().unwrap_or_else(|| "none".to_owned())),
+        ("agent", image.boot_set.agent_version.clone()),
+        ("used by", users),
+    ];
+    lines.map(|(name, value)| format!("{name:<11}{value}")).join("\n")
 }

@@ -1,12 +1,14 @@
 //! What there is to see of a VM: its guest's ports, what it uses.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use banger_core::agent::Port;
-use banger_core::api::{ApiError, DiskUse, ErrorKind, Stats};
+use banger_core::api::{ApiError, DiskUse, ErrorKind, ImageInfo, Stats};
 use banger_core::dirs::vm_files;
 use banger_core::id::VmId;
+use banger_core::image::Image;
 use banger_core::resource::{ProcessId, ResourceSpec, Role};
 use banger_core::vm::Vm;
 use banger_host::{Usage, allocated, usage};
@@ -15,8 +17,8 @@ use banger_wire::agent::AgentClient;
 use crate::clock::now;
 use crate::engine::resources::blocking;
 use crate::engine::{Engine, store_error};
-use crate::error::chain;
-use crate::store::journal;
+use crate::error::{OpError, chain};
+use crate::store::{images, journal};
 
 /// How long the agent may take.
 const AGENT_LIMIT: Duration = Duration::from_secs(10);
@@ -70,6 +72,31 @@ impl Engine {
             uptime_s: started_at.filter(|_| used.is_some()).map(|at| now().saturating_sub(at)),
             disk: disk.await.map_err(internal)?,
         })
+    }
+
+    /// What an image takes, and who uses it.
+    ///
+    /// # Errors
+    /// The database's or the file system's.
+    pub async fn image_info(&self, image: Image) -> Result<ImageInfo, ApiError> {
+        let (dir, id) = (self.dirs.image(image.id.as_str()), image.id.clone());
+        let measured = blocking(move || {
+            let mut sizes = (0, 0);
+            let entries =
+                fs::read_dir(&dir).map_err(OpError::file(format!("read {}", dir.display())))?;
+            for entry in entries {
+                let path = entry.map_err(OpError::file("read an image's folder"))?.path();
+                let length =
+                    fs::metadata(&path).map_err(OpError::file("read an image's file"))?.len();
+                sizes = (sizes.0 + length, sizes.1 + allocated(&path)?);
+            }
+            Ok(sizes)
+        });
+        let internal = |error| ApiError::new(ErrorKind::Internal, chain(&error));
+        let (apparent_bytes, real_bytes) = measured.await.map_err(internal)?;
+        let used_by =
+            self.store.run(move |db| images::users(db, &id)).await.map_err(store_error)?;
+        Ok(ImageInfo { image, apparent_bytes, real_bytes, used_by })
     }
 
     /// The VM's VMM, as the journal has it.

@@ -8,13 +8,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use banger_core::api::{
-    ApiError, BuildImage, ChangeVm, CreateVm, DaemonStatus, ErrorKind, Secrets, SshAccess, StartVm,
-    StopDaemon,
+    ApiError, BuildImage, ChangeVm, CreateVm, DaemonStatus, ErrorKind, ImageInfo, Secrets,
+    SshAccess, StartVm, StopDaemon,
 };
 use banger_core::dirs::vm_files;
 use banger_core::doctor::DoctorReport;
 use banger_core::id::OperationId;
-use banger_core::image::Image;
 use banger_core::operation::Operation;
 use banger_core::policy::Request;
 use banger_core::vm::{Vm, WaitFor};
@@ -274,13 +273,21 @@ async fn secrets(State(shared): State<Shared>, Path(key): Path<String>) -> Reply
     Ok(Json(Secrets { opencode_password: row.opencode_password }))
 }
 
-async fn list_images(State(shared): State<Shared>) -> Reply<Json<Vec<Image>>> {
+async fn list_images(State(shared): State<Shared>) -> Reply<Json<Vec<ImageInfo>>> {
     let list = shared.engine.store.run(|db| images::list(db)).await.map_err(store_error)?;
-    Ok(Json(list))
+    let mut infos = Vec::new();
+    for image in list {
+        infos.push(shared.engine.image_info(image).await?);
+    }
+    Ok(Json(infos))
 }
 
-async fn show_image(State(shared): State<Shared>, Path(key): Path<String>) -> Reply<Json<Image>> {
-    Ok(Json(shared.engine.image(&key).await?))
+async fn show_image(
+    State(shared): State<Shared>,
+    Path(key): Path<String>,
+) -> Reply<Json<ImageInfo>> {
+    let image = shared.engine.image(&key).await?;
+    Ok(Json(shared.engine.image_info(image).await?))
 }
 
 async fn build_image(

@@ -36,11 +36,15 @@ pub fn list(db: &Connection) -> Result<Vec<Image>, StoreError> {
     rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
 }
 
+/// The names of the VMs that use an image.
+pub fn users(db: &Connection, id: &ImageId) -> Result<Vec<String>, StoreError> {
+    let mut statement = db.prepare("SELECT name FROM vms WHERE image = ?1 ORDER BY name")?;
+    Ok(statement.query_map([id.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 /// Removes an image that no VM uses; the names of those that do otherwise.
 pub fn delete(db: &Connection, id: &ImageId) -> Result<Vec<String>, StoreError> {
-    let mut statement = db.prepare("SELECT name FROM vms WHERE image = ?1 ORDER BY name")?;
-    let users: Vec<String> =
-        statement.query_map([id.as_str()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let users = users(db, id)?;
     if users.is_empty() {
         db.execute("DELETE FROM images WHERE id = ?1", [id.as_str()])?;
     }
