@@ -144,6 +144,11 @@ impl Sandbox {
         left
     }
 
+    /// The socket of the daemon.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join("run/banger/bangerd.sock")
+    }
+
     /// The file of the daemon's state.
     pub fn state(&self, path: &str) -> PathBuf {
         self.dir.join("state/banger").join(path)

@@ -1,7 +1,9 @@
 //! One binary for all integration tests, so that they link once and share
 //! what is slow to make. They read like a transcript of somebody at work.
 
+mod api;
 mod harness;
+mod openapi;
 mod structure;
 mod vm_life;
 mod vm_recovery;

@@ -19,6 +19,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The vsock port that the agent listens on.
 pub const PORT: u32 = 1024;
@@ -69,7 +70,7 @@ pub enum Service {
 }
 
 /// A TCP port that something listens on in the guest.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub struct Port {
     /// The port.
     pub port: u16,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::image::Image;
 use crate::name::Name;
@@ -10,7 +11,7 @@ use crate::size::Size;
 use crate::vm::{Network, WaitFor};
 
 /// `POST /v1/vms`. What is left out comes from the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateVm {
     /// Its name; one is generated where none is given.
@@ -40,7 +41,7 @@ pub struct CreateVm {
 }
 
 /// `POST /v1/vms/{vm}/start` and `…/restart`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StartVm {
     /// How far to wait.
@@ -49,7 +50,7 @@ pub struct StartVm {
 
 /// `PATCH /v1/vms/{vm}`: what is given is changed. A name can be changed at any
 /// time, the rest only while the VM is stopped.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeVm {
     /// Its new name; the guest takes it at its next start.
@@ -67,7 +68,7 @@ pub struct ChangeVm {
 }
 
 /// `GET /v1/images` and `GET /v1/images/{image}`: an image and what it takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ImageInfo {
     /// The image.
     #[serde(flatten)]
@@ -81,7 +82,7 @@ pub struct ImageInfo {
 }
 
 /// `POST /v1/images`: builds an image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BuildImage {
     /// Its name.
@@ -101,7 +102,7 @@ pub struct BuildImage {
 }
 
 /// `GET /v1/daemon`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DaemonStatus {
     /// The daemon's version.
     pub version: String,
@@ -121,7 +122,7 @@ pub struct DaemonStatus {
 }
 
 /// `POST /v1/daemon/stop`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopDaemon {
     /// Cancel the operations under way; it is refused while there are any otherwise.
@@ -129,20 +130,22 @@ pub struct StopDaemon {
 }
 
 /// `GET /v1/vms/{vm}/ssh`: what it takes to enter a VM. All paths are the host's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SshAccess {
     /// The user to log in as.
     pub user: String,
     /// The private key.
+    #[schema(value_type = String)]
     pub key: PathBuf,
     /// The known_hosts file that pins the VM's host key.
+    #[schema(value_type = String)]
     pub known_hosts: PathBuf,
     /// The name by which it is pinned.
     pub host_key_alias: String,
 }
 
 /// `GET /v1/vms/{vm}/secrets`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Secrets {
     /// The password of the opencode server, user `opencode`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -150,7 +153,7 @@ pub struct Secrets {
 }
 
 /// `GET /v1/vms/{vm}/stats`: what a VM uses of the host.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Stats {
     /// CPU time of its VMM so far, in milliseconds; none while it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -169,7 +172,7 @@ pub struct Stats {
 }
 
 /// What a VM's disks take of the host's file system: less than their size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DiskUse {
     /// The root overlay, in bytes.
     pub overlay_bytes: u64,
@@ -177,8 +180,8 @@ pub struct DiskUse {
     pub work_bytes: u64,
 }
 
-/// What kind of failure an [`ApiError`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What kind of failure an `ApiError` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The request makes no sense: 400.
@@ -194,7 +197,7 @@ pub enum ErrorKind {
 }
 
 /// The body of every reply with a status of 400 or more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, ToSchema)]
 #[error("{message}")]
 pub struct ApiError {
     /// What kind of failure.

@@ -1,10 +1,12 @@
 //! What works on a host and what is missing: `GET /v1/doctor`.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What a check found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = CheckStatus)]
 pub enum Status {
     /// It is as it should be.
     Ok,
@@ -15,7 +17,7 @@ pub enum Status {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
     /// What: the name of a program, or a few words. It stays the same.
     pub name: String,
@@ -60,7 +62,7 @@ impl Check {
 }
 
 /// `GET /v1/doctor`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DoctorReport {
     /// All that was looked at, in the order in which it matters.
     pub checks: Vec<Check>,

@@ -39,12 +39,16 @@ impl OperationView {
         }
         self.last_seq = event.seq;
         match &event.kind {
-            EventKind::StageStarted { stage } => self.stages.push(StageView {
-                name: stage.clone(),
-                started_at_ms: event.at_ms,
-                ms: None,
-                progress: None,
-            }),
+            EventKind::StageStarted { stage } => {
+                // What was said in another stage is not of this one.
+                self.last_line = None;
+                self.stages.push(StageView {
+                    name: stage.clone(),
+                    started_at_ms: event.at_ms,
+                    ms: None,
+                    progress: None,
+                });
+            }
             EventKind::StageDone { stage, ms } => {
                 if let Some(view) = self.open_stage(stage) {
                     view.ms = Some(*ms);

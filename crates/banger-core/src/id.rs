@@ -1,6 +1,7 @@
 //! Identifiers: each kind of object has a type of its own.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// An identifier that is not 16 lowercase hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,8 +11,9 @@ pub struct InvalidId(pub String);
 macro_rules! id_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
+        #[schema(pattern = "^[0-9a-f]{16}$", examples("3f9c02d17ab4e865"))]
         pub struct $name(String);
 
         impl $name {

@@ -1,6 +1,7 @@
 //! Managed images: a root file system and the boot set that boots it.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::id::ImageId;
 use crate::name::Name;
@@ -23,7 +24,7 @@ pub mod files {
 }
 
 /// A managed image. Immutable once it is there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Image {
     /// Its id.
     pub id: ImageId,
@@ -43,8 +44,9 @@ pub struct Image {
 }
 
 /// What an image was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[schema(as = ImageSource)]
 pub enum Source {
     /// Debian packages.
     Debian {
@@ -54,7 +56,7 @@ pub enum Source {
 }
 
 /// Kernel and arguments; the files lie beside the image's root file system.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BootSet {
     /// The release of the kernel and its modules: `6.1.0-56-cloud-amd64`.
     pub kernel_release: String,

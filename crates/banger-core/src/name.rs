@@ -1,6 +1,7 @@
 //! Names that people give to VMs and images.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// The longest name, in bytes.
 pub const MAX_LEN: usize = 40;
@@ -18,8 +19,14 @@ pub struct InvalidName {
 /// A DNS label (RFC 1035, 2.3.1; digits may lead, RFC 1123, 2.1) of at most
 /// [`MAX_LEN`] lowercase characters without `--`, which separates a name from
 /// a port in the host names of forwarded guest ports.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schema(
+    description = "A DNS label of at most 40 lowercase characters without `--`.",
+    max_length = 40,
+    pattern = "^[a-z0-9]+(-[a-z0-9]+)*$",
+    examples("dev")
+)]
 pub struct Name(String);
 
 impl Name {

@@ -4,13 +4,14 @@
 //! folds them with [`crate::fold`].
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::id::{OperationId, VmId};
 use crate::image::Image;
 use crate::vm::{Vm, VmState};
 
 /// What an operation does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum OperationKind {
     /// Makes a VM.
     #[serde(rename = "vm.create")]
@@ -36,7 +37,7 @@ pub enum OperationKind {
 }
 
 /// An operation, as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Operation {
     /// Its id.
     pub id: OperationId,
@@ -55,13 +56,14 @@ pub struct Operation {
 }
 
 /// How an operation ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "result", rename_all = "snake_case")]
 pub enum Outcome {
     /// It did its work.
     Succeeded {
         /// What it made or changed, whole; none for what is gone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<AnyObject>)]
         object: Option<Box<Object>>,
     },
     /// It failed and was unwound.
@@ -73,8 +75,11 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// To `ToSchema` the word `Object` means any object at all.
+type AnyObject = Object;
+
 /// What an operation worked on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Object {
     /// A VM.
@@ -84,7 +89,7 @@ pub enum Object {
 }
 
 /// Why an operation failed, for a person.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Failure {
     /// What failed, with its causes, outermost first.
     pub message: String,
@@ -100,7 +105,7 @@ pub struct Failure {
 }
 
 /// One entry of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     /// Its place in the log: grows, over all operations.
     pub seq: u64,
@@ -115,7 +120,7 @@ pub struct Event {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
     /// A stage began.

@@ -77,7 +77,7 @@ pub fn accept(state: &VmState, busy: Option<Busy>, request: Request) -> Decision
             Deny("it is half deleted; delete it again")
         }
         (VmState::Defined | VmState::Provisioning, _) => Deny("it is not complete; delete it"),
-        (VmState::Stopped(_), R::Stop | R::Kill) | (VmState::Running, R::Start) => Ignore,
+        (VmState::Stopped(_), R::Stop | R::Kill) => Ignore,
         // A daemon that failed to write may leave a VM in the middle: every request first
         // brings it to one end.
         _ => Enqueue,
@@ -150,7 +150,8 @@ mod tests {
     fn what_is_so_already_is_ignored() {
         let stopped = VmState::Stopped(StopCause::New);
         assert_eq!(accept(&stopped, None, Request::Stop), Decision::Ignore);
-        assert_eq!(accept(&VmState::Running, None, Request::Start), Decision::Ignore);
+        // It may be asked to be readier than it is.
+        assert_eq!(accept(&VmState::Running, None, Request::Start), Decision::Enqueue);
         assert_eq!(accept(&VmState::Running, None, Request::Restart), Decision::Enqueue);
     }
 }

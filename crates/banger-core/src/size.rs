@@ -1,6 +1,7 @@
 //! Sizes of memory and disks, as people write them.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 const UNITS: [(&str, u64); 4] = [("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10)];
 
@@ -13,8 +14,11 @@ pub struct InvalidSize(pub String);
 
 /// A number of bytes. Read from `8G`, `512MiB`, `1.5G` or plain bytes; all
 /// suffixes are powers of 1024. In JSON it is a number of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
+#[schema(description = "A number of bytes.", examples(8589934592_u64))]
 pub struct Size(u64);
 
 impl Size {

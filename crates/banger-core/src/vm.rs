@@ -12,6 +12,7 @@
 //! ```
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::id::{ImageId, VmId};
 use crate::name::Name;
@@ -23,7 +24,7 @@ pub const OPENCODE_PORT: u16 = 4096;
 pub const SSH_PORT: u16 = 22;
 
 /// What runs the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vmm {
     /// QEMU's microvm machine.
@@ -31,7 +32,7 @@ pub enum Vmm {
 }
 
 /// How the root overlay lies on the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RootDisk {
     /// A qcow2 file with the image as its backing file.
@@ -41,7 +42,7 @@ pub enum RootDisk {
 }
 
 /// The network of a VM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
     /// QEMU's user network: outbound only, no privilege.
@@ -51,7 +52,7 @@ pub enum Network {
 }
 
 /// How far a start waits before it counts as done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WaitFor {
     /// The agent answers.
@@ -63,7 +64,7 @@ pub enum WaitFor {
 }
 
 /// What a VM is made of. Fixed at create but for what `vm set` changes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VmSpec {
     /// The image its root comes from.
     pub image: ImageId,
@@ -88,7 +89,7 @@ pub struct VmSpec {
 }
 
 /// A VM, as the API shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Vm {
     /// Its id.
     pub id: VmId,
@@ -109,7 +110,7 @@ pub struct Vm {
 }
 
 /// One run of a VM, from its start to its stop.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Run {
     /// When it began, seconds since 1970-01-01 00:00 UTC.
     pub started_at: u64,
@@ -126,7 +127,7 @@ pub struct Run {
 }
 
 /// A readiness stage that was reached.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Readiness {
     /// `boot`, `agent`, `ssh` or `opencode`.
     pub stage: String,
@@ -135,7 +136,7 @@ pub struct Readiness {
 }
 
 /// Why a VM is stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum StopCause {
     /// It was never started.
@@ -161,7 +162,7 @@ pub enum StopCause {
 }
 
 /// Where a VM stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum VmState {
     /// Written down, nothing made yet.

@@ -45,6 +45,7 @@ tools! {
     Banger "banger" "banger" "the command line, in tests";
     Bangerd "bangerd" "banger" "the daemon";
     Cargo "cargo" "cargo" "building banger itself";
+    Curl "curl" "curl" "walking the API, in tests";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
     E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
     Mke2fs "mke2fs" "e2fsprogs" "making root file systems and work seeds";

@@ -148,6 +148,9 @@ impl Host {
     }
 }
 
+/// How long the threads of a process may outlive its first one.
+const THREADS_LIMIT: Duration = Duration::from_secs(5);
+
 fn tool(role: Role) -> Tool {
     match role {
         Role::Vmm => Tool::QemuSystem,
@@ -231,15 +234,19 @@ impl HostOps for Host {
                 remove_file(path)
             }
             ResourceSpec::Process { role, .. } => {
-                // One that ended by itself is a zombie as long as nobody collects it.
-                let known = observed.and_then(|observed| observed.process.as_ref());
-                if let Some(exit) = known.and_then(|p| exit_handle(p).ok().flatten()) {
-                    let _ = exit.reap();
-                }
                 // The VMM is not asked: an orderly end was tried before, through the guest.
                 let at_once = *role == Role::Vmm;
-                let process = self.process(spec, observed)?;
-                process.map_or(Ok(()), |process| kill(&process, at_once))
+                if let Some(process) = self.process(spec, observed)? {
+                    return kill(&process, at_once);
+                }
+                // One that ended by itself is a zombie until somebody collects it, which can
+                // be done only when the last of its threads is gone.
+                let known = observed.and_then(|observed| observed.process.as_ref());
+                if let Some(exit) = known.and_then(|p| exit_handle(p).ok().flatten()) {
+                    let _ = exit.wait(THREADS_LIMIT);
+                    let _ = exit.reap();
+                }
+                Ok(())
             }
         }
     }

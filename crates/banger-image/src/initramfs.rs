@@ -79,6 +79,7 @@ mod tests {
         40755 proc
         40755 sys
         40755 newroot
+        20666 dev/null
         100755 init AGENT
         40755 lib
         40755 lib/modules

@@ -53,7 +53,8 @@ fn unpack(kernel: &[u8]) -> Result<Vec<u8>, VmlinuxError> {
     if bytes(0x202, 4)? != b"HdrS" {
         return Err(VmlinuxError::NotAKernel);
     }
-    let protocol = u16::from_le_bytes([kernel[0x206], *kernel.get(0x207).unwrap_or(&0)]);
+    // The first four bytes end before the protocol: the file may, too.
+    let protocol = bytes(0x206, 2)?.iter().rev().fold(0, |n, b| (n << 8) | u16::from(*b));
     if protocol < 0x208 {
         return Err(VmlinuxError::OldProtocol(protocol));
     }
@@ -117,6 +118,7 @@ mod tests {
             extract(&file).unwrap_err().to_string()
         };
         insta::assert_snapshot!(extract(b"#!/bin/sh").unwrap_err(), @"the kernel is neither an ELF nor a bzImage");
+        assert!(matches!(extract(&good[..0x206]), Err(VmlinuxError::NotAKernel)));
         insta::assert_snapshot!(with(0x206, 5), @"the kernel's boot protocol 2.05 is too old: 2.08 or later is needed");
         insta::assert_snapshot!(with(0x24f, 1), @"the kernel's file ends before its payload does: it was not wholly read or written");
         insta::assert_snapshot!(with(good.len() - 9, 9), @"the kernel's payload unpacks to 260 bytes, not to 150995204");

@@ -35,7 +35,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Version => {
-            output::line(&format!("banger {}", env!("CARGO_PKG_VERSION")));
+            output::line(&format!("banger {} {}", env!("CARGO_PKG_VERSION"), env!("BANGER_BUILD")));
             Ok(ExitCode::SUCCESS)
         }
     }

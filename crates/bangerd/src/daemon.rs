@@ -103,20 +103,25 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     );
     let stop = Arc::new(Notify::new());
     let router = api::router(engine.clone(), stop.clone());
+    let mut server = tokio::spawn(socket::serve(listener, router));
     let served = tokio::select! {
-        served = socket::serve(listener, router) => served,
-        () = until_told(&stop) => Ok(()),
+        served = &mut server => served,
+        () = until_told(&stop) => Ok(Ok(())),
     };
-    // What is under way unwinds; a daemon that ends in the middle leaves that to the next one.
+    // What is under way unwinds, and whoever follows it is told; a daemon that ends in the
+    // middle leaves that to the next one.
     engine.cancel_all();
     let deadline = Instant::now() + GRACE;
     while engine.active_operations() > 0 && Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    // For the last replies, the one to a stop among them.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let _ = std::fs::remove_file(dirs.socket());
     tracing::info!("bangerd ends; VMs run on");
     // The lock is held until the process is gone, and with it all that it does.
     std::mem::forget(lock);
+    let served = served.unwrap_or_else(|error| Err(error.into()));
     served.map_err(|source| DaemonError::File { path: dirs.socket(), source })
 }
 

@@ -1,7 +1,7 @@
 //! Waiting for a guest: the agent, the SSH server, the opencode server.
 
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use banger_core::agent::{Health, Service};
@@ -36,23 +36,21 @@ pub struct Probe<'a> {
     /// How long each stage may take.
     pub limit: Duration,
     /// The hybrid vsock socket.
-    pub vsock: &'a Path,
-    /// Where the agent rings.
-    pub doorbell: &'a UnixListener,
+    pub vsock: PathBuf,
 }
 
 impl Probe<'_> {
-    /// Waits for the agent.
+    /// Waits for the agent, which rings at `doorbell`.
     ///
     /// # Errors
     /// Not in time, cancelled, or the VMM ended; so too below.
-    pub async fn agent(&self) -> Result<Health, OpError> {
+    pub async fn agent(&self, doorbell: &UnixListener) -> Result<Health, OpError> {
         // To connect before the guest's vsock is set up would break it. An agent that does not
         // ring is old, or the ring was lost: it is looked for all the same in the end.
         let patience = self.limit / 2;
         let rung = self.poll("agent", patience, |_| async {
             // In short waits: between them the VMM's end is seen.
-            let rung = tokio::time::timeout(PAUSE * 4, self.doorbell.accept()).await;
+            let rung = tokio::time::timeout(PAUSE * 4, doorbell.accept()).await;
             rung.map_err(|_| "the agent has not rung".to_owned())?
                 .map(drop)
                 .map_err(|e| e.to_string())
@@ -125,7 +123,8 @@ impl Probe<'_> {
         loop {
             self.log.check()?;
             let tried =
-                tokio::time::timeout(ATTEMPT, attempt(AgentClient::new(self.vsock, ATTEMPT))).await;
+                tokio::time::timeout(ATTEMPT, attempt(AgentClient::new(&self.vsock, ATTEMPT)))
+                    .await;
             let last = match tried {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(last)) => last,

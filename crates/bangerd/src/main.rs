@@ -8,19 +8,21 @@ use std::process::ExitCode;
 use banger_core::dirs::{Dirs, DirsError};
 use bangerd::error::chain;
 use bangerd::serve::api::BUILD;
+use bangerd::serve::openapi;
 use bangerd::{daemon, doctor};
 use tracing_subscriber::EnvFilter;
 
 const USAGE: &str = "\
 bangerd: the daemon of banger
 
-usage: bangerd [doctor --json | --version | --help]
+usage: bangerd [doctor --json | openapi | --version | --help]
 
 It serves the API on a Unix socket in $XDG_RUNTIME_DIR/banger (else in the
 state folder) and logs to standard error; 'banger' starts it when needed.
 BANGERD_LOG sets what is logged (default: info).
 'doctor' prints what works on this machine and what is missing, and ends:
 'banger doctor' runs it while no daemon does.
+'openapi' prints the description of the API, OpenAPI 3.1.
 ";
 
 #[tokio::main]
@@ -28,7 +30,8 @@ async fn main() -> ExitCode {
     let args: Vec<_> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => {}
-        ["doctor", "--json"] => return doctor(),
+        ["doctor", "--json"] => return print(doctor()),
+        ["openapi"] => return print(openapi::json().map_err(Into::into)),
         ["--version"] => return say(&version(), 0),
         ["--help" | "-h"] => return say(USAGE, 0),
         _ => return say(USAGE, 2),
@@ -57,12 +60,14 @@ fn dirs() -> Result<Dirs, DirsError> {
     Dirs::from_env(|name| std::env::var_os(name).map(PathBuf::from))
 }
 
-fn doctor() -> ExitCode {
-    let report = || -> Result<String, Box<dyn Error>> {
-        Ok(serde_json::to_string(&doctor::report(&dirs()?))?)
-    };
-    match report() {
-        Ok(json) => say(&format!("{json}\n"), 0),
+fn doctor() -> Result<String, Box<dyn Error>> {
+    let json = serde_json::to_string(&doctor::report(&dirs()?))?;
+    Ok(format!("{json}\n"))
+}
+
+fn print(text: Result<String, Box<dyn Error>>) -> ExitCode {
+    match text {
+        Ok(text) => say(&text, 0),
         Err(error) => {
             use std::io::Write as _;
             let _ = writeln!(std::io::stderr(), "{}", chain(error.as_ref()));

@@ -2,6 +2,11 @@
 
 pub mod api;
 mod console;
+mod daemon;
 mod events;
+mod images;
 mod inspect;
+pub mod openapi;
+mod operations;
 pub mod socket;
+mod vms;

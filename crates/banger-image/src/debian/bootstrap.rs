@@ -1,6 +1,6 @@
 //! Installing the packages: mmdebstrap(1).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ rm -rf kernel "$package"_*.deb
 "#;
 
 /// Hands the script to the hook: on the command line, every error would quote it.
+/// Debian's keys, where Debian and Ubuntu put them.
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 const KERNEL_VARIABLE: &str = "BANGER_KERNEL_SCRIPT";
 
 /// What mmdebstrap says, in the order that it says it.
@@ -135,15 +137,18 @@ impl Build<'_> {
     }
 }
 
-fn command(request: &DebianRequest, namespace: Namespace, out: &std::path::Path) -> Command {
+fn command(request: &DebianRequest, namespace: Namespace, out: &Path) -> Command {
     let mode = match namespace {
         Namespace::Host => "--mode=root",
         Namespace::User => "--mode=unshare",
     };
+    // Named, because mmdebstrap finds the key of another distribution's suite only with gpg.
+    let keyring = Path::new(KEYRING).exists().then(|| format!("--keyring={KEYRING}"));
     let mut packages: Vec<&str> = PACKAGES.to_vec();
     packages.extend(request.packages.iter().map(String::as_str));
     Command::new(Tool::Mmdebstrap)
         .args([mode, "--variant=minbase", "--format=tar", "--architectures=amd64"])
+        .args(keyring)
         .arg(format!("--include={}", packages.join(",")))
         .arg("--aptopt=Acquire::Languages \"none\"")
         .args([
@@ -167,8 +172,11 @@ fn tell(reporter: &dyn Reporter, line: &str) {
     let Some((kind @ ("I" | "W" | "E"), text)) = line.split_once(": ") else {
         return;
     };
-    if let Some(step) = STEPS.iter().position(|step| text.starts_with(step)) {
-        reporter.progress(step as u64, Some(STEPS.len() as u64));
+    match STEPS.iter().position(|step| text.starts_with(step)) {
+        Some(step) => reporter.progress(step as u64, Some(STEPS.len() as u64)),
+        // Temporary folders, and how apt drops its privileges: nothing to act on.
+        None if kind == "I" || text.contains("unsandboxed") => return,
+        None => {}
     }
     // The hook is quoted in full.
     let text = match text.split_once(" in shell: ") {
@@ -269,6 +277,8 @@ mod tests {
             "I: running apt-get update...",
             "Setting up tar (1.34) ...",
             "I: running --customize-hook in shell: sh -c 'chroot",
+            "W: Download is performed unsandboxed as root",
+            "I: removing tempdir /tmp/mmdebstrap.x",
             "W: something odd",
         ] {
             tell(&told, line);

@@ -52,7 +52,7 @@ fn describe(status: Option<&DaemonStatus>) -> String {
     let kvm =
         if status.kvm { "works" } else { "does not work here: VMs are emulated, which is slow" };
     format!(
-        "version     {}\npid         {}\nVMs running {}\noperations  {}\nKVM         {kvm}",
-        status.version, status.pid, status.running, status.operations
+        "version     {} {}\npid         {}\nVMs running {}\noperations  {}\nKVM         {kvm}",
+        status.version, status.build, status.pid, status.running, status.operations
     )
 }

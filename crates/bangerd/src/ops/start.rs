@@ -45,16 +45,16 @@ impl VmCtx {
         let stopped = async {
             self.recover(Some(log)).await?;
             log.check()?;
-            match self.vm().state {
-                VmState::Running if !restart => return Ok(false),
-                state if state.is_active() => self.stop(log).await?,
+            match (self.vm().state, self.process()) {
+                (VmState::Running, Some(process)) if !restart => return Ok(Some(process)),
+                (state, _) if state.is_active() => self.stop(log).await?,
                 _ => {}
             }
-            Ok(true)
+            Ok(None)
         };
         let (mut rollback, mut console) = (Vec::new(), String::new());
         let result = match stopped.await {
-            Ok(true) => {
+            Ok(None) => {
                 let started = self.start(log, wait).await;
                 if let Err(error) = &started {
                     console = self.console_tail();
@@ -63,7 +63,9 @@ impl VmCtx {
                 }
                 started
             }
-            other => other.map(drop),
+            // It runs already, but may be less ready than is asked for now.
+            Ok(Some(process)) => self.wait_for_services(log, &process, wait, Instant::now()).await,
+            Err(error) => Err(error),
         };
         self.finish(log, result, rollback, console).await;
     }
@@ -91,7 +93,6 @@ impl VmCtx {
         self.transition(Some(log), Transition::Start).await?;
         let (process, doorbell) = log.stage("boot", self.boot(log)).await?;
         self.set_process(Some(process.clone()));
-        let vm = self.vm();
         let vsock = self.sockets().vsock;
         let run = Run {
             started_at: now(),
@@ -107,10 +108,8 @@ impl VmCtx {
         .await?;
         self.reached("boot", started).await?;
 
-        let limit = self.ready_limit();
-        let probe =
-            guest::Probe { log, process: &process, limit, vsock: &vsock, doorbell: &doorbell };
-        let health = log.stage("agent", probe.agent()).await?;
+        let probe = self.probe(log, &process);
+        let health = log.stage("agent", probe.agent(&doorbell)).await?;
         self.change(Some(log), |vm| {
             vm.complete = true;
             if let Some(run) = &mut vm.run {
@@ -120,6 +119,18 @@ impl VmCtx {
         })
         .await?;
         self.reached("agent", started).await?;
+        self.wait_for_services(log, &process, wait, started).await?;
+        self.transition(Some(log), Transition::Ready).await
+    }
+
+    async fn wait_for_services(
+        &self,
+        log: &OpLog,
+        process: &ProcessId,
+        wait: WaitFor,
+        started: Instant,
+    ) -> Result<(), OpError> {
+        let (vm, probe) = (self.vm(), self.probe(log, process));
         if wait >= WaitFor::Ssh {
             log.stage("ssh", probe.ssh()).await?;
             self.reached("ssh", started).await?;
@@ -130,7 +141,11 @@ impl VmCtx {
             log.stage("opencode", probe.opencode(&password)).await?;
             self.reached("opencode", started).await?;
         }
-        self.transition(Some(log), Transition::Ready).await
+        Ok(())
+    }
+
+    fn probe<'a>(&self, log: &'a OpLog, process: &'a ProcessId) -> guest::Probe<'a> {
+        guest::Probe { log, process, limit: self.ready_limit(), vsock: self.sockets().vsock }
     }
 
     /// How long each readiness stage may take.
@@ -142,7 +157,9 @@ impl VmCtx {
     async fn reached(&self, stage: &str, started: Instant) -> Result<(), OpError> {
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.change(None, |vm| {
-            if let Some(run) = &mut vm.run {
+            if let Some(run) = &mut vm.run
+                && run.ready.iter().all(|reached| reached.stage != stage)
+            {
                 run.ready.push(Readiness { stage: stage.to_owned(), ms });
             }
             Ok(())

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use banger_core::id::OperationId;
@@ -12,24 +12,54 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::serve::api::{Refusal, Shared, operation, operation_id};
+use crate::serve::api::{Key, Reply, Shared};
+use crate::serve::openapi::{Internal, Invalid, NotFound};
+use crate::serve::operations::{OperationKey, named};
 use crate::store::operations;
 
 /// How many events are read from the database at a time.
 const BATCH: u32 = 256;
 
-/// `GET /v1/operations/{id}/events`: ends after the operation's last event.
-pub async fn of_operation(
+/// The events of an operation, from its first to its last
+///
+/// Each server-sent event has the event's place in the log as its `id` and an
+/// `Event` in JSON as its `data`. The stream ends after `finished`.
+#[utoipa::path(
+    get, path = "/v1/operations/{id}/events", tag = "operations",
+    params(
+        OperationKey,
+        ("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event"),
+    ),
+    responses(
+        (
+            status = 200, description = "Server-sent events; the schema is that of one's data",
+            body = Event, content_type = "text/event-stream"
+        ),
+        Invalid, NotFound, Internal
+    )
+)]
+pub(super) async fn watch_operation(
     State(shared): State<Shared>,
-    Path(id): Path<String>,
+    Key(key): Key<OperationKey>,
     headers: HeaderMap,
-) -> Result<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>, Refusal> {
-    let id = operation(&shared, operation_id(&id)?).await?.id;
+) -> Reply<Sse<impl Stream<Item = Result<SseEvent, Infallible>>>> {
+    let id = named(&shared, &key).await?.id;
     Ok(stream(shared, Some(id), resume_after(&headers).unwrap_or(0)))
 }
 
-/// `GET /v1/events`: of all operations, from now on unless resumed.
-pub async fn all(
+/// The events of everything, from now on
+///
+/// As those of one operation, but for all of them and for what happens by
+/// itself. The stream does not end.
+#[utoipa::path(
+    get, path = "/v1/events", tag = "operations",
+    params(("Last-Event-ID" = Option<u64>, Header, description = "Go on after this event")),
+    responses((
+        status = 200, description = "Server-sent events; the schema is that of one's data",
+        body = Event, content_type = "text/event-stream"
+    ))
+)]
+pub(super) async fn watch_all(
     State(shared): State<Shared>,
     headers: HeaderMap,
 ) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {

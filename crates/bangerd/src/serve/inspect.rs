@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use banger_core::agent::Port;
@@ -14,46 +14,67 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::serve::api::{Params, Refusal, Shared};
+use crate::serve::api::{Key, Params, Reply, Shared};
 use crate::serve::console;
+use crate::serve::openapi::{Conflict, Internal, Invalid, NotFound};
+use crate::serve::vms::VmKey;
 
 /// The longest that CPU use is watched for one request.
 const LONGEST_SAMPLE: Duration = Duration::from_secs(10);
 
-/// `GET /v1/vms/{vm}/ports`.
-pub async fn ports(
+/// What listens in a VM's guest
+#[utoipa::path(
+    get, path = "/v1/vms/{vm}/ports", tag = "vms",
+    params(VmKey),
+    responses(
+        (status = 200, description = "TCP ports", body = Vec<Port>),
+        Invalid, NotFound, Conflict, Internal
+    )
+)]
+pub(super) async fn list_ports(
     State(shared): State<Shared>,
-    Path(key): Path<String>,
-) -> Result<Json<Vec<Port>>, Refusal> {
-    let vm = shared.engine.vm(&key).await?.vm;
+    Key(key): Key<VmKey>,
+) -> Reply<Json<Vec<Port>>> {
+    let vm = shared.engine.vm(&key.vm).await?.vm;
     Ok(Json(shared.engine.ports(&vm).await?))
 }
 
 /// The query of a look at a VM's use.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct Sample {
-    /// For how long CPU use is watched, in milliseconds; not at all without it.
+#[into_params(parameter_in = Query)]
+pub(super) struct Sample {
+    /// For how long CPU use is watched, in milliseconds, 10000 at most; not at all without it.
     sample_ms: Option<u64>,
 }
 
-/// `GET /v1/vms/{vm}/stats`.
-pub async fn stats(
+/// What a VM uses of the host
+#[utoipa::path(
+    get, path = "/v1/vms/{vm}/stats", tag = "vms",
+    params(VmKey, Sample),
+    responses(
+        (status = 200, description = "Its use", body = Stats),
+        Invalid, NotFound, Conflict, Internal
+    )
+)]
+pub(super) async fn show_stats(
     State(shared): State<Shared>,
-    Path(key): Path<String>,
+    Key(key): Key<VmKey>,
     Params(query): Params<Sample>,
-) -> Result<Json<Stats>, Refusal> {
-    let vm = shared.engine.vm(&key).await?.vm;
+) -> Reply<Json<Stats>> {
+    let vm = shared.engine.vm(&key.vm).await?.vm;
     let sample = query.sample_ms.map(|ms| Duration::from_millis(ms).min(LONGEST_SAMPLE));
     Ok(Json(shared.engine.stats(&vm, sample).await?))
 }
 
 /// The query of a look at a console.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+#[into_params(parameter_in = Query)]
+pub(super) struct Log {
     /// How many of the last lines to begin with.
     #[serde(default = "hundred")]
+    #[param(default = hundred)]
     lines: u64,
     /// Whether to go on with what comes.
     #[serde(default)]
@@ -64,13 +85,23 @@ fn hundred() -> u64 {
     100
 }
 
-/// `GET /v1/vms/{vm}/log`: the serial console, byte by byte as the guest wrote it.
-pub async fn log(
+/// A VM's serial console, byte by byte as the guest wrote it
+///
+/// With `follow` the stream ends when the VM is gone.
+#[utoipa::path(
+    get, path = "/v1/vms/{vm}/log", tag = "vms",
+    params(VmKey, Log),
+    responses(
+        (status = 200, description = "The end of the log", body = String, content_type = "text/plain"),
+        Invalid, NotFound, Conflict, Internal
+    )
+)]
+pub(super) async fn show_log(
     State(shared): State<Shared>,
-    Path(key): Path<String>,
+    Key(key): Key<VmKey>,
     Params(query): Params<Log>,
-) -> Result<Response, Refusal> {
-    let vm = shared.engine.vm(&key).await?.vm;
+) -> Reply<Response> {
+    let vm = shared.engine.vm(&key.vm).await?.vm;
     let path = vm_files::console(&shared.engine.dirs.vm(vm.id.as_str()));
     // A slow reader holds its own sender up, and nobody else.
     let (sender, receiver) = mpsc::channel(4);

@@ -1,0 +1,62 @@
+//! The daemon itself and its host.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use banger_core::api::{ApiError, DaemonStatus, ErrorKind, StopDaemon};
+use banger_core::doctor::DoctorReport;
+use tokio::task::JoinError;
+
+use crate::engine::store_error;
+use crate::serve::api::{BUILD, Body, Reply, Shared};
+use crate::serve::openapi::{Conflict, Internal, Invalid};
+use crate::store::vms;
+
+/// What the daemon is and does
+#[utoipa::path(
+    get, path = "/v1/daemon", tag = "daemon",
+    responses((status = 200, description = "The daemon", body = DaemonStatus), Internal)
+)]
+pub(super) async fn show_daemon(State(shared): State<Shared>) -> Reply<Json<DaemonStatus>> {
+    let rows = shared.engine.store.run(|db| vms::list(db)).await.map_err(store_error)?;
+    Ok(Json(DaemonStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: BUILD.to_owned(),
+        pid: std::process::id(),
+        started_at: shared.started_at,
+        operations: shared.engine.active_operations() as u64,
+        running: rows.iter().filter(|row| row.vm.state.is_active()).count() as u64,
+        kvm: shared.engine.kvm,
+    }))
+}
+
+/// What works on this host and what is missing
+#[utoipa::path(
+    get, path = "/v1/doctor", tag = "daemon",
+    responses((status = 200, description = "All that was looked at", body = DoctorReport), Internal)
+)]
+pub(super) async fn doctor(State(shared): State<Shared>) -> Reply<Json<DoctorReport>> {
+    let look = tokio::task::spawn_blocking(move || crate::doctor::report(&shared.engine.dirs));
+    let failed = |e: JoinError| ApiError::new(ErrorKind::Internal, e.to_string());
+    Ok(Json(look.await.map_err(failed)?))
+}
+
+/// Ends the daemon; VMs run on
+#[utoipa::path(
+    post, path = "/v1/daemon/stop", tag = "daemon",
+    request_body = StopDaemon,
+    responses((status = 204, description = "It is about to end"), Invalid, Conflict)
+)]
+pub(super) async fn stop_daemon(
+    State(shared): State<Shared>,
+    Body(body): Body<StopDaemon>,
+) -> Reply<StatusCode> {
+    let under_way = shared.engine.active_operations();
+    if under_way > 0 && !body.now {
+        let message = format!("operations are under way: {under_way}");
+        let refusal = ApiError::new(ErrorKind::Conflict, message);
+        return Err(refusal.remedy("wait for their end, or cancel them with --now").into());
+    }
+    shared.stop.notify_one();
+    Ok(StatusCode::NO_CONTENT)
+}
