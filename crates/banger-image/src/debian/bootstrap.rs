@@ -174,8 +174,10 @@ fn tell(reporter: &dyn Reporter, line: &str) {
     };
     match STEPS.iter().position(|step| text.starts_with(step)) {
         Some(step) => reporter.progress(step as u64, Some(STEPS.len() as u64)),
-        // Temporary folders, and how apt drops its privileges: nothing to act on.
-        None if kind == "I" || text.contains("unsandboxed") => return,
+        // Temporary folders, how apt drops its privileges, a key that we name: nothing to act on.
+        None if kind == "I" || ["unsandboxed", "signed-by"].iter().any(|w| text.contains(w)) => {
+            return;
+        }
         None => {}
     }
     // The hook is quoted in full.
