@@ -219,6 +219,12 @@ fn command(dir: &Path, who: As, own: Option<&Path>, args: &[&str]) -> (HostRunne
                 .env("HOME", &user.home)
         }
     };
+    // What this machine trusts, and its mirrors.
+    let passed_on = ["SSL_CERT_FILE", "SSL_CERT_DIR", "NPM_CONFIG_USERCONFIG"];
+    let command = passed_on.iter().fold(command, |command, name| match std::env::var_os(name) {
+        Some(value) => command.env(name, value),
+        None => command,
+    });
     let command = command
         .args(args)
         .timeout(LIMIT)
