@@ -3,12 +3,11 @@
 
 use banger_core::resource::{Observed, ResourceSpec};
 use rusqlite::{Connection, params};
-use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 
 /// How long a resource is meant to live.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// As long as its owner.
     Life,
