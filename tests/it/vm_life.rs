@@ -114,6 +114,8 @@ fn a_vm_without_network_is_entered_and_seen_to_shut_itself_down() {
         "--no-opencode",
         "--memory",
         "512M",
+        "--root-disk",
+        "clone",
         "--json",
     ]);
     // The last event carries the whole VM, with the name that was generated for it.
@@ -124,6 +126,8 @@ fn a_vm_without_network_is_entered_and_seen_to_shut_itself_down() {
     assert_eq!(&banger.json(&["vm", "show", name]), vm);
     assert_eq!(vm["state"]["state"], "running");
     assert_eq!(vm["spec"]["memory"], 512 << 20);
+    assert_eq!(vm["spec"]["root_disk"], "clone");
+    assert_eq!(vm["spec"]["root_disk_reason"], "asked for");
 
     // By name, id and the start of the id.
     let id = vm["id"].as_str().unwrap();

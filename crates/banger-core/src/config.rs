@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::size::Size;
+use crate::vm::Vmm;
 
 /// Every key, what it means, and an example; in the order they are shown.
 pub const KEYS: &[(&str, &str, &str)] = &[
@@ -12,6 +13,12 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("vcpus", "virtual CPUs of a new VM", "2"),
     ("memory", "memory of a new VM", "\"1G\""),
     ("disk", "work disk of a new VM", "\"8G\""),
+    ("vmm", "what runs a new VM; qemu is all there is so far", "\"qemu\""),
+    (
+        "firecracker_bin",
+        "the Firecracker program, if it is not to be looked for on PATH",
+        "\"/opt/firecracker/bin/firecracker\"",
+    ),
     ("opencode", "whether the opencode server runs in a new VM", "true"),
     (
         "ssh_key",
@@ -39,6 +46,11 @@ pub struct Config {
     /// Work disk of a new VM.
     #[serde(with = "written_size")]
     pub disk: Size,
+    /// What runs a new VM.
+    pub vmm: Vmm,
+    /// The Firecracker program; none is the one on `PATH`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firecracker_bin: Option<PathBuf>,
     /// Whether the opencode server runs in a new VM.
     pub opencode: bool,
     /// The private key that enters VMs; none is a pair that banger makes.
@@ -57,6 +69,8 @@ impl Default for Config {
             vcpus: 2,
             memory: Size::gib(1),
             disk: Size::gib(8),
+            vmm: Vmm::Qemu,
+            firecracker_bin: None,
             opencode: true,
             ssh_key: None,
             ready_seconds: None,
@@ -158,8 +172,11 @@ impl Config {
         if self.ready_seconds.is_some_and(|seconds| !(1..=86_400).contains(&seconds)) {
             return invalid("'ready_seconds' must be 1 to 86400");
         }
-        if self.ssh_key.as_ref().is_some_and(|path| !path.is_absolute()) {
-            return invalid("'ssh_key' must be an absolute path");
+        let paths = [("ssh_key", &self.ssh_key), ("firecracker_bin", &self.firecracker_bin)];
+        for (key, path) in paths {
+            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+                return invalid(&format!("'{key}' must be an absolute path"));
+            }
         }
         Ok(())
     }
@@ -192,6 +209,13 @@ mod tests {
         insta::assert_snapshot!(why("zzz = 1"), @"unknown key 'zzz'");
         insta::assert_snapshot!(why("ready_seconds = 0"), @"'ready_seconds' must be 1 to 86400");
         insta::assert_snapshot!(why("ssh_key = \"key\""), @"'ssh_key' must be an absolute path");
+        insta::assert_snapshot!(why("vmm = \"xen\""), @r#"
+        TOML parse error at line 1, column 7
+          |
+        1 | vmm = "xen"
+          |       ^^^^^
+        unknown variant `xen`, expected `qemu`
+        "#);
         insta::assert_snapshot!(why("memory = \"lots\""), @r#"
         TOML parse error at line 1, column 10
           |

@@ -61,7 +61,7 @@ impl OperationView {
             }
             EventKind::Log { line } => self.last_line = Some(line.clone()),
             EventKind::Warning { message } => self.warnings.push(message.clone()),
-            EventKind::StateChanged { .. } => {}
+            EventKind::StateChanged { .. } | EventKind::VmChanged { .. } => {}
             EventKind::Finished { outcome } => self.outcome = Some(outcome.clone()),
         }
     }

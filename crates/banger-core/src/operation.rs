@@ -163,6 +163,11 @@ pub enum EventKind {
         #[serde(flatten)]
         state: VmState,
     },
+    /// A VM's name or what it is made of changed.
+    VmChanged {
+        /// The VM as it is now.
+        vm: Box<Vm>,
+    },
     /// The operation ended. The last event of each.
     Finished {
         /// How.

@@ -14,7 +14,7 @@ mod tool;
 pub use command::{Cancel, Command, Output, quote};
 pub use error::ExecError;
 pub use session::{interactive, replace};
-pub use tool::{Tool, Tools, tools_folder};
+pub use tool::{Tool, Tools, is_program, tools_folder};
 
 use std::path::Path;
 

@@ -48,6 +48,7 @@ tools! {
     Curl "curl" "curl" "walking the API, in tests";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
     E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
+    Firecracker "firecracker" "firecracker (a release of its project)" "running VMs on hosts with KVM";
     Mke2fs "mke2fs" "e2fsprogs" "making root file systems and work seeds";
     Mmdebstrap "mmdebstrap" "mmdebstrap" "building Debian images";
     Newuidmap "newuidmap" "uidmap" "building images without root (mmdebstrap and unshare run it)";
@@ -74,9 +75,15 @@ pub struct Tools {
     found: BTreeMap<Tool, PathBuf>,
 }
 
+/// Whether a path is that of a file that we may run.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
+    path.is_file() && access(path, Access::EXEC_OK).is_ok()
+}
+
 fn find(folders: &[PathBuf], tool: Tool) -> Option<PathBuf> {
     let mut candidates = folders.iter().map(|dir| dir.join(tool.program()));
-    candidates.find(|path| path.is_file() && access(path, Access::EXEC_OK).is_ok())
+    candidates.find(|path| is_program(path))
 }
 
 impl Tools {

@@ -5,7 +5,7 @@ mod host;
 
 use banger_core::name::Name;
 use banger_core::size::Size;
-use banger_core::vm::{Network, WaitFor};
+use banger_core::vm::{Network, RootDisk, WaitFor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use guest::{Forward, Logs, Ports, Rename, Set, Stats};
@@ -168,6 +168,9 @@ pub struct Create {
     /// The network [default: user]
     #[arg(long, value_enum)]
     pub network: Option<NetworkArg>,
+    /// How the root overlay lies on the host [default: the first that is instant]
+    #[arg(long, value_enum)]
+    pub root_disk: Option<RootDiskArg>,
     /// Do not run the opencode server
     #[arg(long)]
     pub no_opencode: bool,
@@ -196,6 +199,23 @@ pub enum NetworkArg {
     User,
     /// None; SSH and guest ports work all the same
     None,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum RootDiskArg {
+    /// A file of what differs from the image
+    Qcow2,
+    /// A copy of the image: shared where the file system can, else without its holes
+    Clone,
+}
+
+impl From<RootDiskArg> for RootDisk {
+    fn from(arg: RootDiskArg) -> Self {
+        match arg {
+            RootDiskArg::Qcow2 => Self::Qcow2,
+            RootDiskArg::Clone => Self::Clone,
+        }
+    }
 }
 
 impl From<NetworkArg> for Network {

@@ -22,7 +22,7 @@ use banger_core::image::Image;
 use banger_core::name::Name;
 use banger_core::operation::{Operation, OperationKind};
 use banger_core::policy::Request;
-use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm, WaitFor};
+use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, WaitFor};
 use banger_exec::{Cancel, Runner};
 use banger_host::HostOps;
 use tokio::sync::{mpsc, oneshot};
@@ -182,6 +182,10 @@ impl Engine {
             Some(name) => name.clone(),
             None => generated_name()?,
         };
+        let (root_disk, reason) = match request.root_disk {
+            Some(asked) => (asked, "asked for"),
+            None => (RootDisk::Qcow2, "instant on any file system, and QEMU can use it"),
+        };
         let wants_opencode = request.opencode.unwrap_or(config.opencode);
         if request.opencode == Some(true) && image.opencode.is_none() {
             let message = format!("the image '{}' has no opencode", image.name);
@@ -198,9 +202,9 @@ impl Engine {
                 disk,
                 network: request.network.unwrap_or(Network::User),
                 opencode: wants_opencode && image.opencode.is_some(),
-                vmm: Vmm::Qemu,
-                root_disk: RootDisk::Qcow2,
-                root_disk_reason: "instant on any file system, and QEMU can use it".to_owned(),
+                vmm: config.vmm,
+                root_disk,
+                root_disk_reason: reason.to_owned(),
             },
             state: VmState::Defined,
             created_at: now(),

@@ -1,7 +1,7 @@
 //! The programs that banger runs today.
 
 use banger_core::doctor::Check;
-use banger_exec::{Tool, quote, tools_folder};
+use banger_exec::{Tool, is_program, quote, tools_folder};
 
 use super::Scene;
 
@@ -27,7 +27,19 @@ impl Scene<'_> {
     pub(super) fn programs(&self) -> Vec<Check> {
         let without_root = if self.user.uid == 0 { &[] } else { BUILDING_WITHOUT_ROOT };
         let all = RUNNING.iter().chain(BUILDING).chain(without_root);
-        all.map(|tool| self.program(*tool)).collect()
+        all.map(|tool| self.program(*tool)).chain(self.firecracker()).collect()
+    }
+
+    /// Looked at only where the configuration names it: no driver needs it yet.
+    fn firecracker(&self) -> Option<Check> {
+        let path = self.config.as_ref().ok()?.firecracker_bin.as_ref()?;
+        let name = Tool::Firecracker.program();
+        if is_program(path) {
+            return Some(Check::ok(name, path.display().to_string()));
+        }
+        let detail = format!("firecracker_bin is {}, which is no program", path.display());
+        let remedy = format!("correct {}", self.dirs.config_file().display());
+        Some(Check::warning(name, detail).remedy(remedy))
     }
 
     fn program(&self, tool: Tool) -> Check {

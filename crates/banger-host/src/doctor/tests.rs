@@ -283,3 +283,17 @@ fn a_broken_configuration_and_a_lost_run_time_folder_are_told() {
     host.env.remove("XDG_RUNTIME_DIR");
     assert_eq!(host.complaints(), "");
 }
+
+#[test]
+fn a_firecracker_that_is_configured_must_be_a_program() {
+    let mut host = FakeHost::new();
+    let path = host.dir.path().join("fc");
+    host.config = Ok(Config { firecracker_bin: Some(path.clone()), ..Config::default() });
+    insta::assert_snapshot!(host.complaints(), @r"
+    warning firecracker: firecracker_bin is /fc, which is no program
+      correct /home/.config/banger/config.toml
+    ");
+    host.write("fc", "");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(host.complaints(), "");
+}

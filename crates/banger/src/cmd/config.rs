@@ -90,6 +90,12 @@ mod tests {
         # work disk of a new VM (default)
         disk = "8G"
 
+        # what runs a new VM; qemu is all there is so far (default)
+        vmm = "qemu"
+
+        # the Firecracker program, if it is not to be looked for on PATH (not set)
+        # firecracker_bin = "/opt/firecracker/bin/firecracker"
+
         # whether the opencode server runs in a new VM (default)
         opencode = true
 
@@ -109,6 +115,6 @@ mod tests {
         let settings = Config::settings("vcpus = 4").unwrap();
         let json = serde_json::to_value(&settings).unwrap();
         insta::assert_snapshot!(json[1], @r#"{"example":"2","from_file":true,"key":"vcpus","meaning":"virtual CPUs of a new VM","value":4}"#);
-        assert!(json[6]["value"].is_null(), "{}", json[6]);
+        assert!(json[5]["value"].is_null(), "{}", json[5]);
     }
 }

@@ -2,10 +2,11 @@
 
 use std::io::{BufRead as _, IsTerminal as _};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use banger_core::api::{CreateVm, Secrets, StartVm};
 use banger_core::operation::Object;
-use banger_core::vm::{Network, StopCause, Vm, VmState, WaitFor};
+use banger_core::vm::{Network, RootDisk, StopCause, Vm, VmState, WaitFor};
 use banger_wire::{Client, Method};
 
 use crate::cli::{self, Create, Delete, Show, Start};
@@ -45,6 +46,7 @@ async fn create(args: Create) -> Result<ExitCode, CommandError> {
         memory: args.memory,
         disk: args.disk,
         network: args.network.map(Network::from),
+        root_disk: args.root_disk.map(RootDisk::from),
         opencode: args.no_opencode.then_some(false),
         start: (!args.no_start).then(|| args.wait.wait.into()),
     };
@@ -131,17 +133,24 @@ async fn list(json: bool) -> Result<ExitCode, CommandError> {
     } else if list.is_empty() {
         output::note("no VMs; make one with 'banger vm create'");
     } else {
-        output::line(&table(&list));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        output::line(&table(&list, now.as_secs()));
     }
     Ok(OK)
 }
 
-fn table(list: &[Vm]) -> String {
+/// `now` is in seconds since 1970-01-01 00:00 UTC.
+fn table(list: &[Vm], now: u64) -> String {
+    let uptime = |vm: &Vm| match &vm.run {
+        Some(run) => output::duration(now.saturating_sub(run.started_at).saturating_mul(1000)),
+        None => "-".to_owned(),
+    };
     let row = |vm: &Vm| {
         vec![
             vm.name.to_string(),
             vm.id.short().to_owned(),
             vm.state.name().to_owned(),
+            uptime(vm),
             vm.spec.image_name.to_string(),
             vm.spec.vcpus.to_string(),
             vm.spec.memory.to_string(),
@@ -149,7 +158,7 @@ fn table(list: &[Vm]) -> String {
         ]
     };
     let rows: Vec<_> = list.iter().map(row).collect();
-    output::table(&["NAME", "ID", "STATE", "IMAGE", "VCPUS", "MEMORY", "DISK"], &rows)
+    output::table(&["NAME", "ID", "STATE", "UPTIME", "IMAGE", "VCPUS", "MEMORY", "DISK"], &rows)
 }
 
 async fn show(args: Show) -> Result<ExitCode, CommandError> {

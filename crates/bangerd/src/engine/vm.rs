@@ -111,11 +111,14 @@ impl VmCtx {
             .store
             .run(move |db| {
                 vms::update(db, &row)?;
-                if row.state == before.state {
-                    return Ok(());
+                let append = |kind| operations::append(db, operation.as_ref(), at, &kind);
+                if (&row.name, &row.spec) != (&before.name, &before.spec) {
+                    append(EventKind::VmChanged { vm: Box::new(row.clone()) })?;
                 }
-                let kind = EventKind::StateChanged { vm: row.id, state: row.state };
-                operations::append(db, operation.as_ref(), at, &kind)
+                if row.state != before.state {
+                    append(EventKind::StateChanged { vm: row.id, state: row.state })?;
+                }
+                Ok(())
             })
             .await?;
         lock(&self.shared).vm = after;

@@ -82,7 +82,11 @@ impl VmCtx {
         if self.vm().run.is_some_and(|run| run.boot_id.is_some()) {
             self.shut_down(None).await?;
         }
-        self.end_run(Some(log), StopCause::StartFailed { detail: chain(error) }).await
+        let cause = match error.is_cancelled() {
+            true => StopCause::Requested,
+            false => StopCause::StartFailed { detail: chain(error) },
+        };
+        self.end_run(Some(log), cause).await
     }
 
     /// Starts the VM and waits until it is as ready as asked. On failure the
