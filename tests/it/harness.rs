@@ -118,6 +118,17 @@ impl Sandbox {
         i32::try_from(self.json(&["daemon", "status"])["pid"].as_i64().unwrap()).unwrap()
     }
 
+    /// The process of a VM that runs `program`, of which there must be one.
+    pub fn pid_of(&self, program: &str) -> i32 {
+        let found = processes_of(&self.dir);
+        let [(pid, _)] =
+            &found.iter().filter(|(_, line)| line.contains(program)).collect::<Vec<_>>()[..]
+        else {
+            panic!("not one {program}: {found:#?}")
+        };
+        *pid
+    }
+
     /// Ends a process as a crash does.
     #[expect(clippy::disallowed_methods, reason = "a test of crashes")]
     pub fn kill_9(&self, pid: i32) {
@@ -136,7 +147,7 @@ impl Sandbox {
 
     /// Everything that is left of VMs: processes, files and sockets.
     pub fn leftovers(&self) -> Vec<String> {
-        let mut left = processes_of(&self.dir);
+        let mut left: Vec<_> = processes_of(&self.dir).into_iter().map(|(_, line)| line).collect();
         for folder in ["state/banger/vms", "state/banger/scratch", "run/banger/vms"] {
             let entries = fs::read_dir(self.dir.join(folder)).into_iter().flatten().flatten();
             left.extend(entries.map(|entry| entry.path().display().to_string()));
@@ -174,9 +185,9 @@ impl Drop for Sandbox {
     }
 }
 
-/// The command lines of the processes that have a path below `dir` in them,
-/// the daemon left out.
-fn processes_of(dir: &Path) -> Vec<String> {
+/// The ids and command lines of the processes that have a path below `dir` in
+/// them, the daemon left out.
+fn processes_of(dir: &Path) -> Vec<(i32, String)> {
     let needle = dir.display().to_string();
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries
@@ -184,7 +195,8 @@ fn processes_of(dir: &Path) -> Vec<String> {
             let line = fs::read(entry.path().join("cmdline")).ok()?;
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             let daemon = line.trim_end().ends_with("bangerd");
-            (line.contains(&needle) && !daemon).then_some(line)
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            (line.contains(&needle) && !daemon).then_some((pid, line))
         })
         .collect()
 }

@@ -58,6 +58,15 @@ fn a_vmm_that_dies_is_seen_and_its_disks_stay() {
     assert_eq!(show()["state"]["detail"], "signal 9");
     banger.ok(&["vm", "start", "dev", "--wait", "ssh"]);
     assert_eq!(banger.ok(&["vm", "ssh", "dev", "--", "cat /root/file"]), "kept");
+
+    // Without its vsock process the VM cannot be reached: it gets an orderly end, which
+    // writes what the guest had not synced.
+    banger.ok(&["vm", "ssh", "dev", "--", "echo late > /root/late; echo late > /etc/late"]);
+    banger.kill_9(banger.pid_of("vhost-device-vsock"));
+    banger.until("the end is seen", || show()["state"]["state"] == "stopped");
+    insta::assert_snapshot!(show()["state"], @r#"{"cause":"crashed","detail":"its vsock process, vhost-device-vsock, ended (signal 9)","state":"stopped"}"#);
+    banger.ok(&["vm", "start", "dev", "--wait", "ssh"]);
+    assert_eq!(banger.ok(&["vm", "ssh", "dev", "--", "cat /root/late /etc/late"]), "late\nlate");
 }
 
 /// The CLI replaces a daemon of an older build; VMs run on through it.

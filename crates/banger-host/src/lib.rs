@@ -11,7 +11,7 @@ pub use copy::clone_file;
 pub use disk::allocated;
 pub use facts::{Kvm, boot_id, kvm, tsc_khz};
 pub use process::{Exit, Usage, exit_handle, find, identify, is_alive, kill, usage};
-pub use resources::{Host, HostOps};
+pub use resources::{Ended, Host, HostOps};
 
 use std::path::{Path, PathBuf};
 

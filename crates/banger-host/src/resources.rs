@@ -1,8 +1,10 @@
 //! Acquiring and releasing the resources of a VM.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +39,20 @@ pub trait HostOps: Send + Sync {
         spec: &ResourceSpec,
         observed: Option<&Observed>,
     ) -> Result<Option<ProcessId>, HostError>;
+
+    /// Whether that very process still runs. What cannot be looked at is taken to run.
+    fn is_alive(&self, process: &ProcessId) -> bool;
+
+    /// Completes when a process has ended, and says how if it was a child of
+    /// ours: `exit status 1`, `signal 9`.
+    ///
+    /// # Errors
+    /// The process cannot be watched, which does not mean that it is gone.
+    fn ended(&self, process: &ProcessId) -> Ended;
 }
+
+/// What [`HostOps::ended`] returns.
+pub type Ended = Pin<Box<dyn Future<Output = io::Result<Option<String>>> + Send>>;
 
 /// The real host.
 #[derive(Clone)]
@@ -93,7 +108,7 @@ impl Host {
     /// can remove.
     fn remove_tree(&self, path: &Path) -> Result<(), HostError> {
         match fs::remove_dir_all(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let command = Command::new(Tool::Unshare)
                     .args([
                         "--user",
@@ -183,7 +198,7 @@ fn part_of(path: &Path) -> std::path::PathBuf {
 
 fn remove_file(path: &Path) -> Result<(), HostError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).at("remove", path),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
         _ => Ok(()),
     }
 }
@@ -262,5 +277,18 @@ impl HostOps for Host {
             // It may have been started and not written down.
             None => Ok(find_processes(*role, args)?.into_iter().next()),
         }
+    }
+
+    fn is_alive(&self, process: &ProcessId) -> bool {
+        is_alive(process)
+    }
+
+    fn ended(&self, process: &ProcessId) -> Ended {
+        let process = process.clone();
+        Box::pin(async move {
+            let Some(exit) = exit_handle(&process)? else { return Ok(None) };
+            exit.ended().await?;
+            Ok(exit.reap())
+        })
     }
 }

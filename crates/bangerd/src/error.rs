@@ -49,6 +49,9 @@ pub enum OpError {
         /// How.
         how: String,
     },
+    /// The way to the guest ended while it was waited for.
+    #[error("the VM's vsock process, vhost-device-vsock, ended while the VM was starting")]
+    VsockEnded,
     /// A readiness stage was not reached in time.
     #[error("the VM did not reach '{stage}' within {} s: {last}", limit.as_secs())]
     NotReady {
@@ -107,6 +110,9 @@ impl OpError {
                 "look at 'banger vm logs'; if the machine is only slow, raise 'ready_seconds' in the \
                  configuration, or wait for less than '{stage}' with --wait"
             )),
+            Self::VsockEnded => {
+                Some("start it again; vsock.log in its folder tells why".to_owned())
+            }
             Self::Ended { .. } => Some("the end of its console tells why".to_owned()),
             _ => None,
         }

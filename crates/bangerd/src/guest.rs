@@ -2,12 +2,13 @@
 
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use banger_core::agent::{Health, Service};
 use banger_core::resource::ProcessId;
 use banger_core::vm::{OPENCODE_PORT, SSH_PORT};
-use banger_host::is_alive;
+use banger_host::HostOps;
 use banger_wire::agent::AgentClient;
 use banger_wire::header::AUTHORIZATION;
 use base64::Engine as _;
@@ -31,8 +32,12 @@ const TAIL_LINES: usize = 25;
 pub struct Probe<'a> {
     /// The operation: its cancel ends the wait.
     pub log: &'a OpLog,
+    /// The host that the VMM runs on.
+    pub host: Arc<dyn HostOps>,
     /// The VMM: its end ends the wait.
     pub process: &'a ProcessId,
+    /// The vsock process: without it there is nothing to wait for.
+    pub vsock_process: Option<ProcessId>,
     /// How long each stage may take.
     pub limit: Duration,
     /// The hybrid vsock socket.
@@ -130,12 +135,14 @@ impl Probe<'_> {
                 Ok(Err(last)) => last,
                 Err(_) => "no answer".to_owned(),
             };
-            if !is_alive(self.process) {
-                let exit = banger_host::exit_handle(self.process).ok().flatten();
-                let how = exit.and_then(|exit| exit.reap());
+            if !self.host.is_alive(self.process) {
+                let how = self.host.ended(self.process).await.ok().flatten();
                 return Err(OpError::Ended {
                     how: how.unwrap_or_else(|| "its VMM is gone".to_owned()),
                 });
+            }
+            if self.vsock_process.as_ref().is_some_and(|process| !self.host.is_alive(process)) {
+                return Err(OpError::VsockEnded);
             }
             if Instant::now() > deadline {
                 return Err(OpError::NotReady { stage, limit: self.limit, last });

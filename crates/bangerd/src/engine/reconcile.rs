@@ -99,18 +99,33 @@ impl Engine {
     async fn take_up(&self, ctx: &VmCtx, vm: &Vm) -> Result<bool, OpError> {
         let owner = vm.id.as_str().to_owned();
         let held = self.store.run(move |db| journal::held(db, &owner, true)).await?;
-        let is_vmm =
-            |spec: &ResourceSpec| matches!(spec, ResourceSpec::Process { role: Role::Vmm, .. });
-        let mut rebooted = false;
-        for entry in held.iter().filter(|entry| is_vmm(&entry.spec)) {
-            if let Some(process) = self.host.process(&entry.spec, entry.observed.as_ref())? {
-                tracing::info!(vm = %vm.id, pid = process.pid, "taken up");
-                ctx.set_process(Some(process));
+        let (mut vsock, mut rebooted) = (None, false);
+        for entry in held {
+            let ResourceSpec::Process { role, .. } = &entry.spec else { continue };
+            let process = self.host.process(&entry.spec, entry.observed.as_ref())?;
+            match (role, process) {
+                (Role::Vsock, process) => vsock = process,
+                (Role::Vmm, Some(process)) => {
+                    tracing::info!(vm = %vm.id, pid = process.pid, "taken up");
+                    ctx.set_processes(Some(process), None);
+                }
+                (Role::Vmm, None) => {
+                    let known = entry.observed.as_ref().and_then(|o| o.process.as_ref());
+                    rebooted |= known
+                        .is_some_and(|p| banger_host::boot_id().is_ok_and(|id| id != p.boot_id));
+                }
+            }
+        }
+        match (ctx.process(), vsock) {
+            (Some(process), Some(vsock)) => {
+                ctx.set_processes(Some(process), Some(vsock));
                 return Ok(true);
             }
-            let known = entry.observed.as_ref().and_then(|o| o.process.as_ref());
-            rebooted |=
-                known.is_some_and(|p| banger_host::boot_id().is_ok_and(|id| id != p.boot_id));
+            (Some(_), None) => {
+                ctx.vsock_ended(None).await;
+                return Ok(false);
+            }
+            _ => {}
         }
         if rebooted {
             ctx.end_run(None, StopCause::HostRebooted).await?;

@@ -11,6 +11,7 @@ use banger_core::operation::{Failure, Object, OperationKind, Outcome};
 use banger_core::policy::{self, Busy, Decision, Request};
 use banger_core::resource::ProcessId;
 use banger_core::vm::{Vm, WaitFor};
+use banger_host::HostOps;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::oplog::OpLog;
@@ -91,7 +92,12 @@ impl VmTask {
                             Some(message) => self.take(message).await,
                             None => return,
                         },
-                        how = vmm_end(self.ctx.process()) => self.ctx.vmm_ended(how).await,
+                        how = end(&*self.engine.host, self.ctx.process()) => {
+                            self.ctx.vmm_ended(how).await;
+                        }
+                        how = end(&*self.engine.host, self.ctx.vsock()) => {
+                            self.ctx.vsock_ended(how).await;
+                        }
                     }
                     continue;
                 };
@@ -210,19 +216,14 @@ fn verb(request: Request) -> &'static str {
     }
 }
 
-/// Waits for the end of a VMM and says how it ended; for ever if there is none.
-async fn vmm_end(process: Option<ProcessId>) -> Option<String> {
+/// Waits for the end of a process and says how it ended; for ever if there is none.
+async fn end(host: &dyn HostOps, process: Option<ProcessId>) -> Option<String> {
     let Some(process) = process else { return std::future::pending().await };
     loop {
-        let watched = match banger_host::exit_handle(&process) {
-            Ok(Some(exit)) => exit.ended().await.map(|()| exit.reap()),
-            Ok(None) => return None,
-            Err(error) => Err(error),
-        };
-        match watched {
+        match host.ended(&process).await {
             Ok(how) => return how,
             // Not to be seen is not to be gone.
-            Err(error) => tracing::error!(%error, "the end of a VMM cannot be watched"),
+            Err(error) => tracing::error!(%error, "the end of a process cannot be watched"),
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

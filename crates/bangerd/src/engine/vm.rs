@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use banger_core::dirs::vm_files;
 use banger_core::operation::{EventKind, Object, Outcome};
@@ -16,6 +17,9 @@ use crate::guest;
 use crate::store::{operations, vms};
 use crate::vmm::qemu::Sockets;
 
+/// How much later than its vsock process a VMM that ends too may be seen to end.
+const VMM_ENDS_TOO: Duration = Duration::from_secs(1);
+
 /// A VM's context. Clones share it; only the VM's task changes it.
 #[derive(Clone)]
 pub struct VmCtx {
@@ -26,6 +30,7 @@ pub struct VmCtx {
 struct Shared {
     vm: Vm,
     process: Option<ProcessId>,
+    vsock: Option<ProcessId>,
     gone: bool,
     console_from: u64,
 }
@@ -39,6 +44,7 @@ impl VmCtx {
             shared: Arc::new(Mutex::new(Shared {
                 vm,
                 process: None,
+                vsock: None,
                 gone: false,
                 console_from: 0,
             })),
@@ -57,8 +63,15 @@ impl VmCtx {
         lock(&self.shared).process.clone()
     }
 
-    pub(crate) fn set_process(&self, process: Option<ProcessId>) {
-        lock(&self.shared).process = process;
+    /// The vsock process beside it.
+    #[must_use]
+    pub fn vsock(&self) -> Option<ProcessId> {
+        lock(&self.shared).vsock.clone()
+    }
+
+    pub(crate) fn set_processes(&self, vmm: Option<ProcessId>, vsock: Option<ProcessId>) {
+        let mut shared = lock(&self.shared);
+        (shared.process, shared.vsock) = (vmm, vsock);
     }
 
     /// Whether it was deleted.
@@ -150,7 +163,7 @@ impl VmCtx {
     ) -> Result<Vec<String>, OpError> {
         let failures = self.engine.release(self.vm().id.as_str(), true).await?;
         let transition = if failures.is_empty() {
-            self.set_process(None);
+            self.set_processes(None, None);
             Transition::Ended(cause)
         } else {
             Transition::Fail { cause: failures.join("\n"), removing: false }
@@ -163,7 +176,7 @@ impl VmCtx {
     pub(crate) async fn recover(&self, log: Option<&OpLog>) -> Result<(), OpError> {
         if matches!(self.vm().state, VmState::Failed { removing: false, .. }) {
             released(self.engine.release(self.vm().id.as_str(), true).await?)?;
-            self.set_process(None);
+            self.set_processes(None, None);
             self.transition(log, Transition::Recovered).await?;
         }
         Ok(())
@@ -177,7 +190,7 @@ impl VmCtx {
         let vm = self.vm();
         let failures = self.engine.release(vm.id.as_str(), false).await?;
         if failures.is_empty() {
-            self.set_process(None);
+            self.set_processes(None, None);
             self.engine.store.run(move |db| vms::delete(db, &vm.id)).await?;
             lock(&self.shared).gone = true;
         } else {
@@ -198,8 +211,31 @@ impl VmCtx {
             _ => StopCause::GuestShutdown,
         };
         tracing::info!(vm = %self.vm().id, ?cause, "the VMM ended");
+        self.put_away(cause).await;
+    }
+
+    /// The vsock process ended by itself. Nothing can be said to the guest any
+    /// more but by the VMM, and no other vsock process can take over.
+    pub(crate) async fn vsock_ended(&self, how: Option<String>) {
+        // It ends with its VMM too, whose end may be seen second.
+        if let Some(process) = self.process() {
+            let ended = self.engine.host.ended(&process);
+            if let Ok(Ok(how)) = tokio::time::timeout(VMM_ENDS_TOO, ended).await {
+                return self.vmm_ended(how).await;
+            }
+        }
+        let how = how.map(|how| format!(" ({how})")).unwrap_or_default();
+        let detail = format!("its vsock process, vhost-device-vsock, ended{how}");
+        tracing::error!(vm = %self.vm().id, detail, "the VM is stopped");
+        if let Err(error) = self.shut_down(None).await {
+            tracing::error!(vm = %self.vm().id, %error, "it could not be stopped in an orderly way");
+        }
+        self.put_away(StopCause::Crashed { detail }).await;
+    }
+
+    async fn put_away(&self, cause: StopCause) {
         // Whatever comes of the release, this process is gone: do not see its end again.
-        self.set_process(None);
+        self.set_processes(None, None);
         if let Err(error) = self.end_run(None, cause).await {
             tracing::error!(vm = %self.vm().id, %error, "a VM that ended could not be put away");
         }

@@ -10,7 +10,7 @@ use banger_core::guest::{BootConfig, GuestNetwork, Identity};
 use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{Network, Readiness, Run, StopCause, Transition, Vm, VmState, WaitFor};
-use banger_host::is_alive;
+use banger_host::HostOps;
 use tokio::net::UnixListener;
 
 use crate::clock::now;
@@ -96,7 +96,6 @@ impl VmCtx {
         log.check()?;
         self.transition(Some(log), Transition::Start).await?;
         let (process, doorbell) = log.stage("boot", self.boot(log)).await?;
-        self.set_process(Some(process.clone()));
         let vsock = self.sockets().vsock;
         let run = Run {
             started_at: now(),
@@ -149,7 +148,9 @@ impl VmCtx {
     }
 
     fn probe<'a>(&self, log: &'a OpLog, process: &'a ProcessId) -> guest::Probe<'a> {
-        guest::Probe { log, process, limit: self.ready_limit(), vsock: self.sockets().vsock }
+        let (host, vsock) = (self.engine.host.clone(), self.sockets().vsock);
+        let limit = self.ready_limit();
+        guest::Probe { log, host, process, vsock_process: self.vsock(), limit, vsock }
     }
 
     /// How long each readiness stage may take.
@@ -186,12 +187,14 @@ impl VmCtx {
         let log_path = dir.join("vsock.log");
         self.mark_console();
         let vsock = acquire(vsock_process(&sockets, &log_path)).await?;
-        wait_for_socket(log, vsock.process.as_ref(), &sockets.vhost, &log_path).await?;
+        let host = &*self.engine.host;
+        wait_for_socket(log, host, vsock.process.as_ref(), &sockets.vhost, &log_path).await?;
         log.check()?;
         let vmm = acquire(vmm_process(&vm, &dir, &sockets, &boot)).await?;
         let Some(process) = vmm.process else {
             return Err(OpError::Internal("the VMM has no process".to_owned()));
         };
+        self.set_processes(Some(process.clone()), vsock.process);
         let vmm_log = vm_files::vmm_log(&dir);
         let deadline = Instant::now() + SOCKET_LIMIT;
         loop {
@@ -201,7 +204,7 @@ impl VmCtx {
             };
             match answer {
                 Ok(_) => return Ok((process, doorbell)),
-                Err(_) if !is_alive(&process) => {
+                Err(_) if !host.is_alive(&process) => {
                     return Err(OpError::Ended { how: guest::console_tail(&vmm_log, 0) });
                 }
                 Err(error) if Instant::now() > deadline => return Err(error.into()),
@@ -279,6 +282,7 @@ fn bound_console(path: &Path) -> Result<(), OpError> {
 /// Waits until a process that was just started has made its socket.
 async fn wait_for_socket(
     log: &OpLog,
+    host: &dyn HostOps,
     process: Option<&ProcessId>,
     socket: &Path,
     process_log: &Path,
@@ -286,7 +290,7 @@ async fn wait_for_socket(
     let deadline = Instant::now() + SOCKET_LIMIT;
     while !socket.exists() {
         log.check()?;
-        if !process.is_some_and(is_alive) {
+        if !process.is_some_and(|process| host.is_alive(process)) {
             return Err(OpError::Ended { how: guest::console_tail(process_log, 0) });
         }
         if Instant::now() > deadline {

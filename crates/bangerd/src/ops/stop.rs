@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use banger_core::vm::{StopCause, Transition, VmState};
-use banger_host::is_alive;
 use banger_wire::agent::AgentClient;
 
 use crate::engine::oplog::OpLog;
@@ -15,6 +14,9 @@ use crate::vmm::qmp::Qmp;
 const AGENT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a guest may take to shut down.
 const GUEST_LIMIT: Duration = Duration::from_secs(60);
+/// How long a guest may take to shut down when its power button is pressed,
+/// which it may not have noticed.
+const BUTTON_LIMIT: Duration = Duration::from_secs(20);
 /// How long the VMM may take to end when told to.
 const VMM_LIMIT: Duration = Duration::from_secs(5);
 
@@ -81,17 +83,21 @@ impl VmCtx {
         if asked.is_ok() && self.wait_end(log, GUEST_LIMIT).await? {
             return Ok(());
         }
-        // What the release kills next needs no orderly end, so an error is only noted.
-        let quit = async { Qmp::connect(&sockets.qmp).await?.execute("quit").await };
-        if let Err(error) = quit.await {
-            tracing::warn!(vm = %self.vm().id, %error, "the VMM did not take the quit");
+        // What the release kills in the end needs no orderly end, so an error is only noted.
+        for (command, limit) in [("system_powerdown", BUTTON_LIMIT), ("quit", VMM_LIMIT)] {
+            let told = async { Qmp::connect(&sockets.qmp).await?.execute(command).await };
+            if let Err(error) = told.await {
+                tracing::warn!(vm = %self.vm().id, %error, command, "the VMM did not take it");
+            } else if self.wait_end(log, limit).await? {
+                break;
+            }
         }
-        self.wait_end(log, VMM_LIMIT).await.map(drop)
+        Ok(())
     }
 
     async fn wait_end(&self, log: Option<&OpLog>, limit: Duration) -> Result<bool, OpError> {
         let deadline = Instant::now() + limit;
-        while self.process().as_ref().is_some_and(is_alive) {
+        while self.process().is_some_and(|process| self.engine.host.is_alive(&process)) {
             log.map_or(Ok(()), OpLog::check)?;
             if Instant::now() > deadline {
                 return Ok(false);
