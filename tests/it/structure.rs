@@ -16,7 +16,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("banger-host", &["banger-core", "banger-exec"]),
     ("banger-image", &["banger-core", "banger-exec"]),
     ("banger-agent", &["banger-core", "banger-exec"]),
-    ("bangerd", &["banger-core", "banger-exec", "banger-host", "banger-image", "banger-wire"]),
+    ("banger-testkit", &["banger-core", "banger-exec", "banger-host"]),
+    (
+        "bangerd",
+        &[
+            "banger-core",
+            "banger-exec",
+            "banger-host",
+            "banger-image",
+            "banger-testkit", // its tests only
+            "banger-wire",
+        ],
+    ),
     ("banger", &["banger-core", "banger-exec", "banger-wire"]),
     ("xtask", &["banger-exec"]),
     ("banger-tests", &["banger-core", "banger-exec"]),

@@ -91,6 +91,7 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
         runner,
         config,
         agent: companion("banger-agent"),
+        build: Arc::new(banger_image::debian::build),
         kvm: kvm == Kvm::Usable,
         dirs: dirs.clone(),
     });

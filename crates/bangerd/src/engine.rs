@@ -11,7 +11,7 @@ pub mod task;
 pub mod vm;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use banger_core::api::{ApiError, ChangeVm, CreateVm, ErrorKind};
@@ -25,6 +25,8 @@ use banger_core::policy::Request;
 use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, WaitFor};
 use banger_exec::{Cancel, Runner};
 use banger_host::HostOps;
+use banger_image::build::{BuildEnv, BuildError, Reporter};
+use banger_image::debian::DebianRequest;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{now, now_ms};
@@ -48,9 +50,16 @@ pub struct Parts {
     pub config: Config,
     /// The static agent binary that goes into images.
     pub agent: PathBuf,
+    /// Builds the files of an image.
+    pub build: Arc<Build>,
     /// Whether KVM works here.
     pub kvm: bool,
 }
+
+/// How the files of an image are built: as by [`banger_image::debian::build`].
+pub type Build = dyn Fn(&DebianRequest, &BuildEnv<'_>, &Path, &dyn Reporter) -> Result<Image, BuildError>
+    + Send
+    + Sync;
 
 /// The engine. Clones share it.
 #[derive(Clone)]

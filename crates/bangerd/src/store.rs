@@ -9,7 +9,7 @@ pub mod vms;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{oneshot, watch};
@@ -58,11 +58,16 @@ pub enum StoreError {
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
+/// Asked before and after each commit of something written; false ends the
+/// work there, as the end of the daemon would. For tests.
+pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A handle on the database. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
     last_seq: watch::Sender<u64>,
+    gate: Gate,
 }
 
 impl Store {
@@ -71,6 +76,14 @@ impl Store {
     /// # Errors
     /// It cannot be opened, is damaged, or is of a newer banger.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_gated(path, Arc::new(|| true))
+    }
+
+    /// Opens the database with a gate at each of its writes.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_gated(path: &Path, gate: Gate) -> Result<Self, StoreError> {
         let open = |source| StoreError::Open { path: path.to_owned(), source };
         let mut db = Connection::open(path).map_err(open)?;
         // It holds passwords.
@@ -83,7 +96,7 @@ impl Store {
             .name("store".to_owned())
             .spawn(move || queue.into_iter().for_each(|job| job(&mut db)))
             .map_err(|e| open(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
-        Ok(Self { jobs, last_seq: watch::Sender::new(seq) })
+        Ok(Self { jobs, last_seq: watch::Sender::new(seq), gate })
     }
 
     /// Runs `work` in a transaction of its own, which is committed if it
@@ -96,14 +109,19 @@ impl Store {
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let last_seq = self.last_seq.clone();
+        let (last_seq, gate) = (self.last_seq.clone(), self.gate.clone());
         let job = move |db: &mut Connection| {
             let result = (|| {
                 let transaction = db.transaction()?;
+                let before = transaction.total_changes();
                 let value = work(&transaction)?;
                 let seq = operations::last_seq(&transaction)?;
+                let wrote = transaction.total_changes() != before;
+                if wrote && !gate() {
+                    return Err(StoreError::Closed);
+                }
                 transaction.commit()?;
-                Ok((value, seq))
+                if wrote && !gate() { Err(StoreError::Closed) } else { Ok((value, seq)) }
             })();
             let result = result.map(|(value, seq)| {
                 // Readers are woken after the commit, so that they find what they look for.

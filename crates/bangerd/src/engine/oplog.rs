@@ -15,7 +15,7 @@ const FINISH_TRIES: u32 = 60;
 const FINISH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Appends to the log of one operation. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct OpLog {
     id: OperationId,
     store: Store,

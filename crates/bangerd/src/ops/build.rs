@@ -10,7 +10,7 @@ use banger_core::image::Image;
 use banger_core::operation::{EventKind, Object, OperationKind, Outcome};
 use banger_core::resource::{Observed, ResourceSpec};
 use banger_image::build::{BuildEnv, Reporter};
-use banger_image::debian::{self, DebianRequest};
+use banger_image::debian::DebianRequest;
 use tokio::runtime::Handle;
 
 use crate::clock::now;
@@ -121,7 +121,7 @@ impl Engine {
             stage: Mutex::default(),
             last_progress: Mutex::default(),
         };
-        let image = debian::build(request, &env, staging, &reporter);
+        let image = (self.build)(request, &env, staging, &reporter);
         if image.is_ok() {
             reporter.end_stage();
         }

@@ -1,0 +1,121 @@
+//! The sockets of a VMM and of a guest: QEMU's monitor, hybrid vsock, the agent.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use banger_core::agent::{self, Health, Service};
+use banger_core::resource::ProcessId;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::world::WorldRef;
+
+fn option<'a>(args: &'a [String], prefix: &str, behind: &str) -> io::Result<&'a str> {
+    let value = args.windows(2).find(|pair| pair[0] == behind && pair[1].starts_with(prefix));
+    let value = value.map(|pair| pair[1].trim_start_matches(prefix));
+    let value = value.ok_or_else(|| io::Error::other(format!("no {behind} {prefix}")))?;
+    Ok(value.split(',').next().unwrap_or(value))
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    // QEMU and vhost-device-vsock take the place of a socket that is there.
+    let _ = std::fs::remove_file(path);
+    UnixListener::bind(path)
+}
+
+/// The sockets of the vsock process: for the VMM, and hybrid vsock.
+pub(crate) fn vsock_sockets(args: &[String]) -> io::Result<(UnixListener, UnixListener)> {
+    let vhost = bind(Path::new(option(args, "", "--socket")?))?;
+    Ok((vhost, bind(Path::new(option(args, "", "--uds-path")?))?))
+}
+
+/// The socket of the VMM's monitor.
+pub(crate) fn monitor_socket(args: &[String]) -> io::Result<UnixListener> {
+    bind(Path::new(option(args, "unix:", "-qmp")?))
+}
+
+/// The vsock process: passes connections on to the guest's agent while one runs.
+pub(crate) async fn vsock(world: WorldRef, (_vhost, listener): (UnixListener, UnixListener)) {
+    let address = listener.local_addr().ok();
+    let path = address.and_then(|a| a.as_pathname().map(Path::to_owned)).unwrap_or_default();
+    while let Ok((stream, _)) = listener.accept().await {
+        // Fine if it fails: the host sees its connection end.
+        let _ = connection(&world, &path, stream).await;
+    }
+}
+
+async fn connection(world: &WorldRef, path: &Path, stream: UnixStream) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let connect = line(&mut stream).await?;
+    let vmm = world.get().and_then(|world| world.vmm_of(path));
+    let (Some(vmm), true) = (vmm, connect == format!("CONNECT {}", agent::PORT)) else {
+        return Ok(());
+    };
+    stream.write_all(b"OK 1\n").await?;
+    let request = line(&mut stream).await?;
+    while !line(&mut stream).await?.is_empty() {}
+    let mut words = request.split(' ');
+    match (words.next(), words.next()) {
+        (Some("GET"), Some("/health")) => {
+            let health = Health {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                boot_id: vmm.pid.to_string(),
+                uptime_ms: 1,
+                sshd: Service::Starting,
+                opencode: Service::Absent,
+            };
+            let body = serde_json::to_string(&health)?;
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: application/json";
+            let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(answer.as_bytes()).await
+        }
+        (Some("POST"), Some("/shutdown")) => {
+            stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await?;
+            stream.shutdown().await?;
+            end(world, &vmm);
+            Ok(())
+        }
+        _ => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await,
+    }
+}
+
+/// The VMM, whose guest is up at once and rings.
+pub(crate) async fn vmm(world: WorldRef, id: ProcessId, args: Vec<String>, monitor: UnixListener) {
+    if let Ok(vhost) = option(&args, "socket,id=vsock,path=", "-chardev") {
+        let vsock: PathBuf = Path::new(vhost).with_file_name("vsock.sock");
+        // A host that does not listen does not want to know.
+        drop(UnixStream::connect(agent::doorbell(&vsock)).await);
+    }
+    while let Ok((stream, _)) = monitor.accept().await {
+        let _ = commands(&world, &id, stream).await;
+    }
+}
+
+async fn commands(world: &WorldRef, id: &ProcessId, stream: UnixStream) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"{\"QMP\": {}}\n").await?;
+    loop {
+        let command = line(&mut stream).await?;
+        if command.is_empty() {
+            return Ok(());
+        }
+        stream.write_all(b"{\"return\": {}}\n").await?;
+        if command.contains("quit") || command.contains("system_powerdown") {
+            stream.shutdown().await?;
+            end(world, id);
+        }
+    }
+}
+
+fn end(world: &WorldRef, vmm: &ProcessId) {
+    if let Some(world) = world.get() {
+        world.end(vmm, "exit status 0");
+    }
+}
+
+/// A line without its end; empty at the end of the stream.
+async fn line(stream: &mut (impl AsyncBufRead + Unpin)) -> io::Result<String> {
+    let mut text = String::new();
+    stream.read_line(&mut text).await?;
+    Ok(text.trim_end().to_owned())
+}

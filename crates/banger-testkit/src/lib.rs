@@ -1,0 +1,20 @@
+//! A host for the tests of the engine.
+//!
+//! A [`World`] is what outlives a daemon: files in a folder of its own, and
+//! processes that are tasks, with the sockets of a VMM and of a guest's agent.
+//! A [`Life`] is one daemon's: it can end at any of its steps, as by `kill -9`.
+//! [`Host`] and [`Programs`] are how that daemon touches the world; they can be
+//! made to fail.
+
+mod faults;
+mod guest;
+mod host;
+mod life;
+mod programs;
+mod world;
+
+pub use faults::{Fault, Faults};
+pub use host::Host;
+pub use life::Life;
+pub use programs::Programs;
+pub use world::World;

@@ -1,0 +1,127 @@
+//! Calls to the host that fail: each in turn, then all that follow, so that
+//! what was made cannot be undone either.
+
+use banger_core::operation::{Failure, Outcome};
+use banger_core::policy::Request;
+use banger_testkit::{Fault, Life};
+use bangerd::engine::Engine;
+
+use crate::scene::{Scene, ask, build_image, create};
+
+/// Does `work` after `before` on a fresh host with each fault of `kind` in turn,
+/// until there is no call left to fail. `judge` is told how it ended.
+fn failed_at_every_call(
+    kind: impl Fn(usize) -> Fault,
+    before: impl AsyncFn(&Engine),
+    work: impl AsyncFn(&Engine) -> Outcome,
+    judge: impl Fn(&Outcome),
+) {
+    for call in 0.. {
+        let scene = Scene::new();
+        scene.live(&Life::default(), &before).unwrap();
+        scene.faults.set(Some(kind(call)));
+        let outcome = scene.live(&Life::default(), async |engine| {
+            let outcome = work(engine).await;
+            let struck = scene.faults.struck();
+            scene.faults.set(None);
+            // The next request of the same daemon finds a way out; of every other host, it
+            // is the next daemon that does.
+            if struck && call % 2 == 0 && engine.vm("dev").await.is_ok() {
+                let deleted = ask(engine, "dev", Request::Delete).await;
+                assert!(matches!(deleted, Outcome::Succeeded { .. }), "{deleted:?}");
+            }
+            struck.then_some(outcome)
+        });
+        assert!(scene.settle(&Life::default()));
+        scene.use_and_delete(&scene.check());
+        let Some(outcome) = outcome.unwrap() else {
+            println!("{call} calls");
+            assert!(call > 0, "nothing was called");
+            return;
+        };
+        judge(&outcome);
+    }
+}
+
+/// The fault is told as the cause, or as what could not be released.
+fn tells_the_fault(outcome: &Outcome) {
+    let Outcome::Failed { failure } = outcome else { panic!("{outcome:?}") };
+    let Failure { message, rollback, .. } = failure;
+    assert!(message.contains("injected into call"), "{failure:?}");
+    assert_eq!(*rollback, [""; 0], "a fault that goes away is no obstacle to the rollback");
+}
+
+/// Both the cause and what could not be undone are told.
+fn tells_both(outcome: &Outcome) {
+    let Outcome::Failed { failure } = outcome else { panic!("{outcome:?}") };
+    assert!(failure.message.contains("injected into call"), "{failure:?}");
+    assert!(!failure.rollback.is_empty(), "{failure:?}");
+    assert!(failure.rollback.iter().all(|line| line.contains("injected into call")), "{failure:?}");
+}
+
+async fn nothing(_: &Engine) {}
+
+async fn running(engine: &Engine) {
+    create(engine, true).await;
+}
+
+async fn stopped(engine: &Engine) {
+    create(engine, false).await;
+}
+
+async fn start(engine: &Engine) -> Outcome {
+    ask(engine, "dev", Request::Start).await
+}
+
+async fn stop(engine: &Engine) -> Outcome {
+    ask(engine, "dev", Request::Stop).await
+}
+
+async fn restart(engine: &Engine) -> Outcome {
+    ask(engine, "dev", Request::Restart).await
+}
+
+async fn delete(engine: &Engine) -> Outcome {
+    ask(engine, "dev", Request::Delete).await
+}
+
+#[test]
+fn each_call_of_a_create_may_fail() {
+    failed_at_every_call(Fault::Before, nothing, async |e| create(e, true).await, tells_the_fault);
+    failed_at_every_call(Fault::After, nothing, async |e| create(e, true).await, tells_the_fault);
+    failed_at_every_call(Fault::From, nothing, async |e| create(e, true).await, tells_both);
+}
+
+#[test]
+fn each_call_of_a_start_may_fail() {
+    failed_at_every_call(Fault::Before, stopped, start, tells_the_fault);
+    failed_at_every_call(Fault::After, stopped, start, tells_the_fault);
+    failed_at_every_call(Fault::From, stopped, start, tells_both);
+}
+
+#[test]
+fn each_call_of_a_stop_may_fail() {
+    failed_at_every_call(Fault::Before, running, stop, tells_the_fault);
+    failed_at_every_call(Fault::After, running, stop, tells_the_fault);
+    failed_at_every_call(Fault::From, running, stop, tells_the_fault);
+}
+
+#[test]
+fn each_call_of_a_restart_may_fail() {
+    failed_at_every_call(Fault::Before, running, restart, tells_the_fault);
+    failed_at_every_call(Fault::After, running, restart, tells_the_fault);
+}
+
+#[test]
+fn each_call_of_a_delete_may_fail() {
+    failed_at_every_call(Fault::Before, running, delete, tells_the_fault);
+    failed_at_every_call(Fault::After, running, delete, tells_the_fault);
+    failed_at_every_call(Fault::From, running, delete, tells_the_fault);
+}
+
+#[test]
+fn each_call_of_an_image_build_may_fail() {
+    // To leave the scratch folder behind is a warning only: the image is there.
+    failed_at_every_call(Fault::Before, nothing, build_image, |_| {});
+    failed_at_every_call(Fault::From, nothing, build_image, |_| {});
+}

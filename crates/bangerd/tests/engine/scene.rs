@@ -1,0 +1,235 @@
+//! A host with one image, on which daemons live one after the other.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+
+use banger_core::api::{ApiError, BuildImage, CreateVm};
+use banger_core::config::Config;
+use banger_core::id::{ImageId, OperationId};
+use banger_core::image::{BootSet, Image, Source, files};
+use banger_core::operation::Outcome;
+use banger_core::policy::Request;
+use banger_core::resource::ResourceSpec;
+use banger_core::size::Size;
+use banger_core::vm::{Vm, VmState, WaitFor};
+use banger_image::build::BuildError;
+use banger_testkit::{Faults, Host, Life, Programs, World};
+use bangerd::engine::{Build, Engine, Parts};
+use bangerd::store::{Store, images, journal, operations, vms};
+use std::time::Duration;
+
+/// A host, its image `debian`, and what fails on it.
+pub struct Scene {
+    pub world: World,
+    pub faults: Faults,
+}
+
+impl Scene {
+    pub fn new() -> Self {
+        let scene = Self { world: World::new().unwrap(), faults: Faults::default() };
+        let image = image(ImageId::from_bits(1), "debian");
+        let dir = scene.world.dirs().image(image.id.as_str());
+        fs::create_dir_all(&dir).unwrap();
+        write_image(&dir);
+        fs::create_dir_all(scene.world.dirs().state).unwrap();
+        let life = Life::default();
+        scene.live(&life, async |engine| {
+            engine.store.run(move |db| images::insert(db, &image)).await.unwrap();
+        });
+        scene
+    }
+
+    /// A daemon takes up what it finds and does `work`; nothing if it dies.
+    pub fn live<T>(&self, life: &Life, work: impl AsyncFnOnce(&Engine) -> T) -> Option<T> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let lived = runtime.block_on(async {
+            let lives = async {
+                let engine = self.engine(life);
+                engine.reconcile().await.unwrap();
+                work(&engine).await
+            };
+            tokio::select! {
+                biased;
+                () = life.died() => None,
+                value = lives => Some(value),
+            }
+        });
+        life.bury();
+        runtime.shutdown_timeout(Duration::from_secs(10));
+        lived
+    }
+
+    /// A daemon lives until nothing is under way any more.
+    pub fn settle(&self, life: &Life) -> bool {
+        let settled = self.live(life, async |engine| {
+            while engine.active_operations() > 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        settled.is_some()
+    }
+
+    fn engine(&self, life: &Life) -> Engine {
+        let dirs = self.world.dirs();
+        let step = life.clone();
+        let store = Store::open_gated(&dirs.state.join("banger.db"), Arc::new(move || step.step()));
+        Engine::new(Parts {
+            store: store.unwrap(),
+            host: Arc::new(Host::new(self.world.clone(), life.clone(), self.faults.clone())),
+            runner: Arc::new(Programs { life: life.clone(), faults: self.faults.clone() }),
+            config: Config { ready_seconds: Some(20), ..Config::default() },
+            agent: dirs.state.join("agent"),
+            build: build(life),
+            kvm: true,
+            dirs,
+        })
+    }
+
+    /// What must hold whenever a daemon has settled: all that the host holds
+    /// is written down, and each VM is wholly there. Returns the VMs.
+    pub fn check(&self) -> Vec<Vm> {
+        let dirs = self.world.dirs();
+        let (running, mut expected) = (self.world.running(), BTreeSet::new());
+        let checked = self.live(&Life::default(), async |engine| {
+            let read = engine.store.run(|db| {
+                let mut held = Vec::new();
+                for owner in journal::owners(db)? {
+                    let entries = journal::held(db, &owner, false)?;
+                    held.push((owner, entries));
+                }
+                Ok((vms::list(db)?, images::list(db)?, held, operations::list(db, true)?))
+            });
+            read.await.unwrap()
+        });
+        let (rows, images, held, unfinished) = checked.unwrap();
+        assert_eq!(unfinished, [], "operations without an end");
+        let vms: Vec<Vm> = rows.into_iter().map(|row| row.vm).collect();
+        let mut processes = 0;
+        for vm in &vms {
+            assert!(vm.complete, "{vm:?}");
+            expected.insert(dirs.vm(vm.id.as_str()));
+            match vm.state {
+                VmState::Stopped(_) => assert_eq!(vm.run, None),
+                VmState::Running => {
+                    processes += 2;
+                    expected.insert(dirs.vm_run(vm.id.short()));
+                }
+                _ => panic!("not settled: {:?}", vm.state),
+            }
+        }
+        assert_eq!(running.len(), processes, "{running:#?}\n{vms:#?}");
+        assert_eq!(self.world.files().into_iter().collect::<BTreeSet<_>>(), expected);
+        for (owner, entries) in held {
+            let vm = vms.iter().find(|vm| vm.id.as_str() == owner);
+            let known = vm.is_some() || images.iter().any(|image| image.id.as_str() == owner);
+            assert!(known, "rows of nobody: {entries:#?}");
+            for entry in &entries {
+                assert!(entry.observed.is_some(), "intended for ever: {entry:?}");
+                if let ResourceSpec::Overlay { path, .. } | ResourceSpec::WorkDisk { path, .. } =
+                    &entry.spec
+                {
+                    assert!(path.is_file(), "{entry:?}");
+                }
+            }
+            let runs = vm.is_some_and(|vm| vm.state == VmState::Running);
+            let expected = if vm.is_none() { 1 } else { 3 + if runs { 3 } else { 0 } };
+            assert_eq!(entries.len(), expected, "{entries:#?}");
+        }
+        let known: BTreeSet<_> = images.iter().map(|image| dirs.image(image.id.as_str())).collect();
+        let there = fs::read_dir(dirs.state.join("images")).unwrap();
+        assert_eq!(there.map(|entry| entry.unwrap().path()).collect::<BTreeSet<_>>(), known);
+        vms
+    }
+
+    /// Each VM can be started and deleted, and then nothing is left of it.
+    pub fn use_and_delete(&self, vms: &[Vm]) {
+        self.live(&Life::default(), async |engine| {
+            for vm in vms {
+                for request in [Request::Start, Request::Delete] {
+                    let outcome = ask(engine, vm.name.as_str(), request).await;
+                    assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
+                }
+            }
+        })
+        .unwrap();
+        assert_eq!(self.check(), []);
+    }
+}
+
+/// Makes the VM `dev`.
+pub async fn create(engine: &Engine, start: bool) -> Outcome {
+    let request = CreateVm {
+        name: Some("dev".parse().unwrap()),
+        start: start.then_some(WaitFor::Agent),
+        opencode: Some(false),
+        ..serde_json::from_str("{}").unwrap()
+    };
+    outcome(engine, engine.create(request).await).await
+}
+
+/// Asks for something of a VM.
+pub async fn ask(engine: &Engine, name: &str, request: Request) -> Outcome {
+    let id = engine.vm(name).await.unwrap().vm.id;
+    outcome(engine, engine.request(&id, request, WaitFor::Agent).await).await
+}
+
+/// Builds the image `new`.
+pub async fn build_image(engine: &Engine) -> Outcome {
+    let request: BuildImage = serde_json::from_value(serde_json::json!({
+        "name": "new", "suite": "bookworm", "packages": [], "size": Size::gib(1), "opencode": false,
+    }))
+    .unwrap();
+    outcome(engine, engine.build_image(request).await).await
+}
+
+async fn outcome(engine: &Engine, begun: Result<OperationId, ApiError>) -> Outcome {
+    let id = begun.unwrap();
+    let mut changes = engine.store.watch();
+    loop {
+        let wanted = id.clone();
+        let operation = engine.store.run(move |db| operations::get(db, &wanted)).await.unwrap();
+        if let Some(outcome) = operation.unwrap().outcome {
+            return outcome;
+        }
+        changes.changed().await.unwrap();
+    }
+}
+
+fn image(id: ImageId, name: &str) -> Image {
+    Image {
+        id,
+        name: name.parse().unwrap(),
+        source: Source::Debian { suite: "bookworm".to_owned() },
+        created_at: 0,
+        boot_set: BootSet {
+            kernel_release: "6.1".to_owned(),
+            boot_args: "quiet".to_owned(),
+            agent_version: "0.1.0".to_owned(),
+        },
+        rootfs_size: Size::gib(1),
+        opencode: None,
+    }
+}
+
+fn write_image(dir: &std::path::Path) {
+    for name in [files::KERNEL, files::INITRAMFS, files::ROOTFS, files::WORK_SEED] {
+        fs::write(dir.join(name), name).unwrap();
+    }
+}
+
+/// Writes an image's files in two stages, as long as the daemon lives.
+fn build(life: &Life) -> Arc<Build> {
+    let life = life.clone();
+    Arc::new(move |request, env, staging, reporter| {
+        for stage in ["bootstrap", "rootfs"] {
+            reporter.stage(stage);
+            if life.is_dead() || env.cancel.is_cancelled() {
+                return Err(BuildError::Cancelled);
+            }
+            fs::write(env.scratch.join(stage), stage).unwrap();
+        }
+        write_image(staging);
+        Ok(image(request.id.clone(), request.name.as_str()))
+    })
+}
