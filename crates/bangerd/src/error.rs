@@ -1,6 +1,7 @@
 //! Why an operation failed.
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use banger_core::operation::Failure;
@@ -49,6 +50,9 @@ pub enum OpError {
         /// How.
         how: String,
     },
+    /// A disk that was there is gone: somebody removed it.
+    #[error("the VM's disk {} is gone; it is not made anew, as what was on it would be forgotten", .0.display())]
+    DiskGone(PathBuf),
     /// The way to the guest ended while it was waited for.
     #[error("the VM's vsock process, vhost-device-vsock, ended while the VM was starting")]
     VsockEnded,
@@ -110,6 +114,7 @@ impl OpError {
                 "look at 'banger vm logs'; if the machine is only slow, raise 'ready_seconds' in the \
                  configuration, or wait for less than '{stage}' with --wait"
             )),
+            Self::DiskGone(_) => Some("put the file back, or delete the VM".to_owned()),
             Self::VsockEnded => {
                 Some("start it again; vsock.log in its folder tells why".to_owned())
             }

@@ -88,7 +88,10 @@ impl Engine {
                 ctx.end_run(None, cause).await?;
             }
             VmState::Failed { removing: false, .. } => ctx.recover(None).await?,
-            VmState::Stopped(_) => ctx.settle_disk().await?,
+            VmState::Stopped(_) => {
+                ctx.check_disks()?;
+                ctx.settle_disk().await?;
+            }
             VmState::Defined | VmState::Provisioning => {}
         }
         Ok(Then::Nothing)

@@ -97,6 +97,13 @@ impl VmCtx {
         Sockets::in_dir(&dir.unwrap_or_else(|| self.run_dir()))
     }
 
+    /// Fails if one of its disks was removed under it.
+    pub(crate) fn check_disks(&self) -> Result<(), OpError> {
+        let dir = self.dir();
+        let mut disks = [vm_files::overlay(&dir), vm_files::work_disk(&dir)].into_iter();
+        disks.find(|disk| !disk.exists()).map_or(Ok(()), |disk| Err(OpError::DiskGone(disk)))
+    }
+
     /// Where its console's log ends now: what is said from here on is of this run.
     pub(crate) fn mark_console(&self) {
         let length = std::fs::metadata(vm_files::console(&self.dir())).map_or(0, |m| m.len());

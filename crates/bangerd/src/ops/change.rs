@@ -86,6 +86,7 @@ impl VmCtx {
     }
 
     async fn bring_disk_to(&self, row: i64, spec: ResourceSpec) -> Result<(), OpError> {
+        self.check_disks()?;
         let host = self.engine.host.clone();
         let observed = blocking(move || Ok(host.ensure(&spec, &Cancel::default())?)).await?;
         Ok(self.engine.store.run(move |db| journal::acquired(db, row, &observed)).await?)

@@ -94,6 +94,7 @@ impl VmCtx {
     pub(crate) async fn start(&self, log: &OpLog, wait: WaitFor) -> Result<(), OpError> {
         let started = Instant::now();
         log.check()?;
+        self.check_disks()?;
         self.transition(Some(log), Transition::Start).await?;
         let (process, doorbell) = log.stage("boot", self.boot(log)).await?;
         let vsock = self.sockets().vsock;

@@ -16,11 +16,11 @@ pub fn insert(db: &Connection, image: &Image) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The images that `key` may mean: the one of that name, else those whose id starts with
+/// The images that `key` may mean: the one of that id, else of that name, else those whose id starts with
 /// it, if it is at least 4 digits: a shorter one is more likely a slip.
 pub fn find(db: &Connection, key: &str) -> Result<Vec<Image>, StoreError> {
-    let by_name = "SELECT image FROM images WHERE name = ?1";
-    if let Some(row) = db.query_row(by_name, [key], |row| row.get::<_, String>(0)).optional()? {
+    let whole = "SELECT image FROM images WHERE id = ?1 OR name = ?1 ORDER BY id = ?1 DESC LIMIT 1";
+    if let Some(row) = db.query_row(whole, [key], |row| row.get::<_, String>(0)).optional()? {
         return Ok(vec![serde_json::from_str(&row)?]);
     }
     let by_id = "SELECT image FROM images WHERE length(?1) >= 4 AND substr(id, 1, length(?1)) = ?1";

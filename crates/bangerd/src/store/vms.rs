@@ -57,11 +57,12 @@ pub fn get(db: &Connection, id: &VmId) -> Result<Option<VmRow>, StoreError> {
     db.query_row(query, [id.as_str()], read).optional()?.map(parse).transpose()
 }
 
-/// The VMs that `key` may mean: the one of that name, else those whose id starts with
+/// The VMs that `key` may mean: the one of that id, else of that name, else those whose id starts with
 /// it, if it is at least 4 digits: a shorter one is more likely a slip.
 pub fn find(db: &Connection, key: &str) -> Result<Vec<VmRow>, StoreError> {
-    let by_name = "SELECT vm, opencode_password FROM vms WHERE name = ?1";
-    if let Some(row) = db.query_row(by_name, [key], read).optional()? {
+    let whole = "SELECT vm, opencode_password FROM vms WHERE id = ?1 OR name = ?1
+                 ORDER BY id = ?1 DESC LIMIT 1";
+    if let Some(row) = db.query_row(whole, [key], read).optional()? {
         return Ok(vec![parse(row)?]);
     }
     let by_id = "SELECT vm, opencode_password FROM vms WHERE length(?1) >= 4 AND substr(id, 1, length(?1)) = ?1";

@@ -184,7 +184,11 @@ pub async fn build_image(engine: &Engine) -> Outcome {
 }
 
 async fn outcome(engine: &Engine, begun: Result<OperationId, ApiError>) -> Outcome {
-    let id = begun.unwrap();
+    end_of(engine, begun.unwrap()).await
+}
+
+/// Waits for the end of an operation.
+pub async fn end_of(engine: &Engine, id: OperationId) -> Outcome {
     let mut changes = engine.store.watch();
     loop {
         let wanted = id.clone();
