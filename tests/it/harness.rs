@@ -25,6 +25,16 @@ pub enum As {
     User,
 }
 
+/// Whether the tests are to do all that they can, as `script/soak` wants.
+pub fn soaks() -> bool {
+    std::env::var_os("BANGER_SOAK").is_some()
+}
+
+/// How often to do a thing: a few times in CI, often in `script/soak`.
+pub fn rounds(ci: usize, soak: usize) -> usize {
+    if soaks() { soak } else { ci }
+}
+
 /// Two cores bear one VM test at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 

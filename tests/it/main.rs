@@ -2,7 +2,9 @@
 //! what is slow to make. They read like a transcript of somebody at work.
 
 mod api;
+mod durability;
 mod harness;
+mod load;
 mod openapi;
 mod structure;
 mod vm_life;

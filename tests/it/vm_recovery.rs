@@ -1,6 +1,11 @@
 //! A daemon that dies leaves VMs that run, and nothing half made.
 
-use crate::harness::{As, Sandbox};
+use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{As, Sandbox, rounds};
 
 const PLAIN: [&str; 3] = ["--no-opencode", "--network", "none"];
 
@@ -32,6 +37,42 @@ fn a_killed_daemon_takes_up_what_runs_and_unwinds_what_was_begun() {
     assert_eq!(banger.json(&["vm", "show", "kept"])["state"]["cause"], "requested");
     banger.ok(&["vm", "delete", "--yes", "kept"]);
     assert_eq!(banger.leftovers(), Vec::<String>::new());
+}
+
+/// The seed is printed; `BANGER_SEED` takes it again.
+#[test]
+fn a_daemon_killed_at_any_moment_of_a_create_leaves_a_vm_or_nothing() {
+    let banger = Sandbox::new(As::Me);
+    let given = std::env::var("BANGER_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed: u64 = given.unwrap_or_else(|| RandomState::new().hash_one(0));
+    println!("BANGER_SEED={seed}");
+    let mut kept = 0;
+    banger.ok(&["daemon", "start"]);
+    for round in 0..rounds(5, 50) {
+        let mut hasher = DefaultHasher::new();
+        (seed, round).hash(&mut hasher);
+        // To the agent it takes five seconds or more.
+        let moment = Duration::from_millis(hasher.finish() % 7_000);
+        let pid = banger.daemon_pid();
+        banger.ok(&[&["vm", "create", "dev", "--no-wait"], &PLAIN[..]].concat());
+        std::thread::sleep(moment);
+        banger.kill_9(pid);
+
+        let list = || banger.json(&["vm", "list"]).as_array().unwrap().clone();
+        let settled =
+            |vm: &Value| ["running", "stopped"].iter().any(|s| vm["state"]["state"] == *s);
+        banger.until("what was begun is put right", || list().iter().all(settled));
+        let there = list();
+        println!("round {round}, killed after {moment:?}: {} VMs", there.len());
+        if let [vm] = &there[..] {
+            kept += 1;
+            assert_eq!(vm["complete"], true);
+            banger.ok(&["vm", "start", "dev", "--wait", "agent"]);
+            banger.ok(&["vm", "delete", "--yes", "dev"]);
+        }
+        assert_eq!(banger.leftovers(), Vec::<String>::new());
+    }
+    println!("{kept} VMs were complete");
 }
 
 #[test]

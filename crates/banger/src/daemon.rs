@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ static REPLACE_NOW: AtomicBool = AtomicBool::new(false);
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 /// How long the daemon may take to start: it takes up and unwinds VMs first.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// How long a daemon that breaks connections off may take to be gone.
+const ENDING_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take to end: it unwinds what is under way first.
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -46,17 +49,22 @@ pub fn client(dirs: &Dirs) -> Client {
 
 /// The daemon's status; nothing if it does not run.
 pub async fn status(dirs: &Dirs) -> Result<Option<DaemonStatus>, CommandError> {
-    match client(dirs).get("/v1/daemon").await {
-        Ok(status) => Ok(Some(status)),
-        Err(WireError::Connect { source, path }) => {
-            let gone = [std::io::ErrorKind::NotFound, std::io::ErrorKind::ConnectionRefused];
-            if gone.contains(&source.kind()) {
-                return Ok(None);
+    let deadline = Instant::now() + ENDING_LIMIT;
+    loop {
+        match client(dirs).get("/v1/daemon").await {
+            Ok(status) => return Ok(Some(status)),
+            Err(WireError::Connect { source, .. }) if says_gone(&source) => return Ok(None),
+            // It was ending as we came; a moment later nobody is there, or the next one.
+            Err(WireError::Http(_) | WireError::Io(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            Err(WireError::Connect { source, path }.into())
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => Err(error.into()),
     }
+}
+
+fn says_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused)
 }
 
 /// A client of a daemon that runs and is not older than we are: starts it if
