@@ -8,21 +8,27 @@ use bangerd::engine::Engine;
 use crate::scene::{Scene, ask, build_image, create};
 
 /// Does `work` after `before` on a fresh host, killed at each of its steps in
-/// turn until it is survived. The daemons after it die too, each one step later.
+/// turn until it is survived. The daemons after it die too, each one step later;
+/// in `script/soak` the first of them dies at each of its steps, too.
 fn killed_at_every_step(before: impl AsyncFn(&Engine), work: impl AsyncFn(&Engine)) {
-    for last in 0.. {
+    let every_pair = std::env::var_os("BANGER_SOAK").is_some();
+    let (mut last, mut second, mut hosts) = (0, 0, 0);
+    loop {
         let scene = Scene::new();
         scene.live(&Life::default(), &before).unwrap();
         let survived = scene.live(&Life::until(last), &work).is_some();
-        let mut lives = 0;
-        while !scene.settle(&Life::until(lives)) {
-            lives += 1;
-        }
+        let put_right = scene.settle(&Life::until(second));
+        (second + 1..).take_while(|_| !put_right).find(|n| scene.settle(&Life::until(*n)));
         scene.use_and_delete(&scene.check());
-        if survived {
-            println!("{last} steps");
+        hosts += 1;
+        if every_pair && !put_right {
+            second += 1;
+        } else if survived {
+            println!("{last} steps, {hosts} hosts");
             assert!(last > 10, "so few steps cannot be all");
             return;
+        } else {
+            (last, second) = (last + 1, 0);
         }
     }
 }
