@@ -76,6 +76,50 @@ fn a_daemon_killed_at_any_moment_of_a_create_leaves_a_vm_or_nothing() {
 }
 
 #[test]
+fn a_daemon_killed_amid_writes_loses_nothing_that_it_confirmed() {
+    let banger = Sandbox::new(As::Me);
+    let mut confirmed = Vec::new();
+    for round in 0..rounds(3, 30) {
+        banger.ok(&["daemon", "start"]);
+        let pid = banger.daemon_pid();
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let creators: Vec<_> = (0..4)
+                .map(|lane| {
+                    let banger = &banger;
+                    let create = move |i| {
+                        let name = format!("v{round}-{lane}-{i}");
+                        let made = banger.run(&["vm", "create", &name, "--no-start"]).code == 0;
+                        made.then_some(name)
+                    };
+                    scope.spawn(move || (0..5).filter_map(create).collect::<Vec<_>>())
+                })
+                .collect();
+            std::thread::sleep(Duration::from_millis(250 + 70 * u64::try_from(round % 5).unwrap()));
+            banger.kill_9(pid);
+            creators.into_iter().flat_map(|creator| creator.join().unwrap()).collect()
+        });
+        assert!(made.len() > 4, "the next daemon makes VMs too: {made:?}");
+        confirmed.extend(made);
+    }
+    confirmed.sort();
+    let list = banger.json(&["vm", "list"]);
+    let there = |vm: &Value| vm["name"].as_str().unwrap().to_owned();
+    let there: Vec<_> = list.as_array().unwrap().iter().map(there).collect();
+    let lost: Vec<_> = confirmed.iter().filter(|name| !there.contains(name)).collect();
+    assert!(lost.is_empty(), "lost: {lost:?}");
+    for vm in list.as_array().unwrap() {
+        let dir = banger.state("vms").join(vm["id"].as_str().unwrap());
+        assert!(dir.join("root.overlay").exists() && dir.join("work.ext4").exists(), "{vm}");
+        assert_eq!(vm["state"]["state"], "stopped");
+    }
+    println!("{} VMs, {} of them confirmed", there.len(), confirmed.len());
+    for name in &there {
+        banger.ok(&["vm", "delete", "--yes", name]);
+    }
+    assert_eq!(banger.leftovers(), Vec::<String>::new());
+}
+
+#[test]
 fn a_cancelled_create_leaves_nothing() {
     let banger = Sandbox::new(As::Me);
     banger.start(&["vm", "create", "gone"]);

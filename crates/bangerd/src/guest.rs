@@ -19,11 +19,15 @@ use tokio::net::UnixListener;
 use crate::engine::oplog::OpLog;
 use crate::error::{OpError, chain};
 
-/// One attempt's limit: before the guest's vsock driver is up, a connect may
-/// stay without an answer for ever.
+/// The first attempt's limit: before the guest's vsock driver is up, a connect
+/// may stay without an answer for ever. On a machine with much to do a guest may
+/// need longer, so it doubles with each attempt that was in vain.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// Between attempts.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(30);
+/// The least and the most between attempts. A guest that is slow to answer is
+/// left alone for as long as it took.
 const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How much of a console is shown with a failure.
 const TAIL_BYTES: u64 = 4096;
 const TAIL_LINES: usize = 25;
@@ -107,8 +111,9 @@ impl Probe<'_> {
             let basic = basic.clone();
             async move {
                 let headers = [(AUTHORIZATION, basic.as_str())];
-                let reply =
-                    agent.http_get(OPENCODE_PORT, "/global/health", &headers, ATTEMPT).await;
+                let reply = agent
+                    .http_get(OPENCODE_PORT, "/global/health", &headers, LONGEST_ATTEMPT)
+                    .await;
                 let health: serde_json::Value =
                     reply.and_then(|reply| reply.json()).map_err(|e| chain(&e))?;
                 let healthy = health.get("healthy").and_then(serde_json::Value::as_bool);
@@ -125,15 +130,18 @@ impl Probe<'_> {
         attempt: impl Fn(AgentClient) -> F,
     ) -> Result<T, OpError> {
         let deadline = Instant::now() + limit;
+        let mut patience = ATTEMPT;
         loop {
             self.log.check()?;
-            let tried =
-                tokio::time::timeout(ATTEMPT, attempt(AgentClient::new(&self.vsock, ATTEMPT)))
-                    .await;
-            let last = match tried {
+            let began = Instant::now();
+            let tried = attempt(AgentClient::new(&self.vsock, patience));
+            let last = match tokio::time::timeout(patience, self.unless_over(tried)).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(last)) => last,
-                Err(_) => "no answer".to_owned(),
+                Err(_) => {
+                    patience = LONGEST_ATTEMPT.min(patience * 2);
+                    "no answer".to_owned()
+                }
             };
             if !self.host.is_alive(self.process) {
                 let how = self.host.ended(self.process).await.ok().flatten();
@@ -147,7 +155,24 @@ impl Probe<'_> {
             if Instant::now() > deadline {
                 return Err(OpError::NotReady { stage, limit: self.limit, last });
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(began.elapsed().clamp(PAUSE, LONGEST_PAUSE)).await;
+        }
+    }
+
+    /// An attempt that is given up when the operation is cancelled or the VMM ends.
+    async fn unless_over<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, String>>,
+    ) -> Result<T, String> {
+        let cancelled = async {
+            while !self.log.cancel().is_cancelled() {
+                tokio::time::sleep(PAUSE * 2).await;
+            }
+        };
+        tokio::select! {
+            tried = attempt => tried,
+            () = cancelled => Err("cancelled".to_owned()),
+            _ = self.host.ended(self.process) => Err("the VMM ended".to_owned()),
         }
     }
 }

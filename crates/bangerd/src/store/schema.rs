@@ -81,7 +81,7 @@ mod tests {
         let db = Connection::open(&path).unwrap();
         db.pragma_update(None, "user_version", 99).unwrap();
         let before = std::fs::read(&path).unwrap();
-        let error = Store::open(&path).unwrap_err();
+        let error = Store::open(&path).err().unwrap();
         assert!(error.to_string().contains("newer banger"), "{error}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
     }
