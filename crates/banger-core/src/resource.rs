@@ -27,6 +27,11 @@ pub enum ResourceSpec {
         /// Its path.
         path: PathBuf,
     },
+    /// A folder in which other users may write, as in `/tmp` (mode 1777).
+    SharedDir {
+        /// Its path.
+        path: PathBuf,
+    },
     /// A root overlay.
     Overlay {
         /// Its path.
@@ -59,7 +64,7 @@ pub enum ResourceSpec {
 impl std::fmt::Display for ResourceSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Dir { path } => write!(f, "folder {}", path.display()),
+            Self::Dir { path } | Self::SharedDir { path } => write!(f, "folder {}", path.display()),
             Self::Overlay { path, .. } => write!(f, "root overlay {}", path.display()),
             Self::WorkDisk { path, .. } => write!(f, "work disk {}", path.display()),
             Self::Process { role: Role::Vmm, .. } => f.write_str("VMM process"),

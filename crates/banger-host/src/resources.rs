@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -203,9 +203,10 @@ fn remove_file(path: &Path) -> Result<(), HostError> {
     }
 }
 
-/// A folder of ours is a real folder, not a link to somebody else's.
+/// A folder of ours is a real folder, not a link to somebody else's, and not theirs.
 fn is_own_dir(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|m| m.is_dir())
+    let uid = rustix::process::geteuid().as_raw();
+    fs::symlink_metadata(path).is_ok_and(|m| m.is_dir() && m.uid() == uid)
 }
 
 impl HostOps for Host {
@@ -217,6 +218,18 @@ impl HostOps for Host {
                     .mode(0o700)
                     .create(path)
                     .at("create", path)?;
+            }
+            ResourceSpec::SharedDir { path } => {
+                fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(path)
+                    .at("create", path)?;
+                // Somebody else may have come first where everybody may write.
+                if !is_own_dir(path) {
+                    return Err(HostError::Foreign { path: path.clone() });
+                }
+                fs::set_permissions(path, fs::Permissions::from_mode(0o1777)).at("open", path)?;
             }
             ResourceSpec::Overlay { path, base, driver } => {
                 Self::whole_file(path, |part| self.overlay(part, base, *driver, cancel))?;
@@ -235,7 +248,7 @@ impl HostOps for Host {
 
     fn release(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Result<(), HostError> {
         match spec {
-            ResourceSpec::Dir { path } => {
+            ResourceSpec::Dir { path } | ResourceSpec::SharedDir { path } => {
                 if !path.exists() && fs::symlink_metadata(path).is_err() {
                     return Ok(());
                 }

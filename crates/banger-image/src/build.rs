@@ -26,6 +26,9 @@ pub struct BuildEnv<'a> {
     /// A folder on a disk with a few GiB free, in which the build makes one
     /// of its own and removes it.
     pub scratch: &'a Path,
+    /// A folder that subordinate users of ours can enter and write in; the
+    /// scratch folder will do for root.
+    pub open: &'a Path,
     /// Stops the build.
     pub cancel: Cancel,
 }

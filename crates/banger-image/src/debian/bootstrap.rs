@@ -108,7 +108,8 @@ impl Build<'_> {
         let command = command(self.request, self.namespace, &out)
             .cancel(&self.env.cancel)
             .timeout(TIMEOUT)
-            .env("TMPDIR", self.temporary_folder())
+            // It unpacks there, in a user namespace as a subordinate user.
+            .env("TMPDIR", self.env.open)
             .on_line(move |line| drop(lines.send(line.to_owned())));
         let runner = self.env.runner;
         let result = std::thread::scope(|scope| {
@@ -124,15 +125,6 @@ impl Build<'_> {
             Ok(Ok(_)) => Ok(out),
             Ok(Err(source)) => Err(BuildError::Bootstrap { remedy: remedy(&source), source }),
             Err(panic) => std::panic::resume_unwind(panic),
-        }
-    }
-
-    /// Where mmdebstrap unpacks. In a user namespace it acts as a subordinate
-    /// user, who cannot enter the folders of the caller.
-    fn temporary_folder(&self) -> PathBuf {
-        match self.namespace {
-            Namespace::Host => self.scratch.to_owned(),
-            Namespace::User => PathBuf::from("/var/tmp"),
         }
     }
 }

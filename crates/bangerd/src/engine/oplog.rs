@@ -1,5 +1,7 @@
 //! The log of one operation.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use banger_core::id::OperationId;
@@ -20,11 +22,19 @@ pub struct OpLog {
     id: OperationId,
     store: Store,
     cancel: Cancel,
+    ends: Arc<AtomicBool>,
 }
 
 impl OpLog {
     pub(super) fn new(id: OperationId, store: Store, cancel: Cancel) -> Self {
-        Self { id, store, cancel }
+        Self { id, store, cancel, ends: Arc::default() }
+    }
+
+    /// Whether its end is being told, or is: whoever has heard of it may already ask
+    /// for more.
+    #[must_use]
+    pub fn ends(&self) -> bool {
+        self.ends.load(Ordering::SeqCst)
     }
 
     /// The operation.
@@ -76,6 +86,7 @@ impl OpLog {
     /// Ends the operation. A reader waits for its last event, so a database
     /// that fails, because the disk is full, say, is tried again for a while.
     pub async fn finish(&self, outcome: Outcome) {
+        self.ends.store(true, Ordering::SeqCst);
         for _ in 0..FINISH_TRIES {
             let (id, at, outcome) = (self.id.clone(), now_ms(), outcome.clone());
             match self.store.run(move |db| operations::finish(db, &id, at, &outcome)).await {

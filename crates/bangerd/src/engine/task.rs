@@ -69,13 +69,15 @@ pub struct VmTask {
     messages: mpsc::UnboundedReceiver<Message>,
     queue: VecDeque<(Job, OpLog)>,
     current: Option<(Job, OpLog)>,
+    /// What came in the moment between the end of `current` and the end of its work.
+    postponed: Vec<Message>,
 }
 
 impl VmTask {
     /// A task for a VM that is in the database.
     #[must_use]
     pub fn new(engine: Engine, ctx: VmCtx, messages: mpsc::UnboundedReceiver<Message>) -> Self {
-        Self { engine, ctx, messages, queue: VecDeque::new(), current: None }
+        Self { engine, ctx, messages, queue: VecDeque::new(), current: None, postponed: Vec::new() }
     }
 
     /// Runs until the VM is gone.
@@ -111,8 +113,15 @@ impl VmTask {
                     if let Some((_, log)) = self.current.take() {
                         self.engine.ended(log.id());
                     }
+                    for message in std::mem::take(&mut self.postponed) {
+                        self.take(message).await;
+                    }
                 }
-                Some(message) = self.messages.recv() => self.take(message).await,
+                Some(message) = self.messages.recv() => match &self.current {
+                    // Who has heard of the end must not be told that the VM is busy.
+                    Some((_, log)) if log.ends() => self.postponed.push(message),
+                    _ => self.take(message).await,
+                },
             }
         }
     }

@@ -11,6 +11,7 @@ use banger_core::operation::{EventKind, Object, OperationKind, Outcome};
 use banger_core::resource::{Observed, ResourceSpec};
 use banger_image::build::{BuildEnv, Reporter};
 use banger_image::debian::DebianRequest;
+use banger_image::namespace::Namespace;
 use tokio::runtime::Handle;
 
 use crate::clock::now;
@@ -79,6 +80,15 @@ impl Engine {
         let scratch = self.dirs.scratch(log.id().short());
         let spec = ResourceSpec::Dir { path: scratch.clone() };
         self.acquire(log.id().as_str(), Scope::Life, spec, log.cancel()).await?;
+        let open = match Namespace::current() {
+            Namespace::Host => scratch.clone(),
+            Namespace::User => {
+                let path = Path::new("/var/tmp").join(format!("bgr-{}", log.id().short()));
+                let spec = ResourceSpec::SharedDir { path: path.clone() };
+                self.acquire(log.id().as_str(), Scope::Life, spec, log.cancel()).await?;
+                path
+            }
+        };
         let staging = scratch.join("image");
         let request = DebianRequest {
             id: id.clone(),
@@ -91,9 +101,10 @@ impl Engine {
             created_at: now(),
         };
         let (engine, build_log, staged) = (self.clone(), log.clone(), staging.clone());
-        let image =
-            blocking(move || engine.build_blocking(&build_log, &request, &scratch, &staged))
-                .await?;
+        let image = blocking(move || {
+            engine.build_blocking(&build_log, &request, [&scratch, &open, &staged])
+        })
+        .await?;
         log.check()?;
         self.place(&image, &staging).await?;
         Ok(image)
@@ -103,8 +114,7 @@ impl Engine {
         &self,
         log: &OpLog,
         request: &DebianRequest,
-        scratch: &Path,
-        staging: &Path,
+        [scratch, open, staging]: [&Path; 3],
     ) -> Result<Image, OpError> {
         std::fs::create_dir(staging)
             .map_err(OpError::file(format!("create {}", staging.display())))?;
@@ -113,6 +123,7 @@ impl Engine {
             agent: &self.agent,
             cache: &self.dirs.cache,
             scratch,
+            open,
             cancel: log.cancel().clone(),
         };
         let reporter = LogReporter {

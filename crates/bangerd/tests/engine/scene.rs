@@ -43,9 +43,10 @@ impl Scene {
     /// A daemon takes up what it finds and does `work`; nothing if it dies.
     pub fn live<T>(&self, life: &Life, work: impl AsyncFnOnce(&Engine) -> T) -> Option<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let open = Arc::new(());
         let lived = runtime.block_on(async {
             let lives = async {
-                let engine = self.engine(life);
+                let engine = self.engine(life, open.clone());
                 engine.reconcile().await.unwrap();
                 work(&engine).await
             };
@@ -57,6 +58,10 @@ impl Scene {
         });
         life.bury();
         runtime.shutdown_timeout(Duration::from_secs(10));
+        // The thread of the database outlives the runtime for a moment.
+        while Arc::strong_count(&open) > 1 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
         lived
     }
 
@@ -70,10 +75,15 @@ impl Scene {
         settled.is_some()
     }
 
-    fn engine(&self, life: &Life) -> Engine {
+    /// `open` is held for as long as the database is.
+    fn engine(&self, life: &Life, open: Arc<()>) -> Engine {
         let dirs = self.world.dirs();
         let step = life.clone();
-        let store = Store::open_gated(&dirs.state.join("banger.db"), Arc::new(move || step.step()));
+        let gate = move || {
+            let _open = &open;
+            step.step()
+        };
+        let store = Store::open_gated(&dirs.state.join("banger.db"), Arc::new(gate));
         Engine::new(Parts {
             store: store.unwrap(),
             host: Arc::new(Host::new(self.world.clone(), life.clone(), self.faults.clone())),
