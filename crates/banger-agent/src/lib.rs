@@ -7,6 +7,7 @@
 pub mod guest;
 pub mod http;
 pub mod init;
+pub mod limits;
 pub mod overlay;
 pub mod ports;
 pub mod server;

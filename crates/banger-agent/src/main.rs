@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use banger_agent::guest::System;
+use banger_agent::limits::{Limits, raise_open_files};
 use banger_agent::{explain, init, server, transport};
 
 const HELP: &str = "\
@@ -38,11 +39,12 @@ fn main() -> ExitCode {
 }
 
 fn serve() -> ExitCode {
+    let limits = Limits::for_open_files(raise_open_files());
     let error = match transport::Vsock::listen() {
         Ok(listener) => {
             // Beside the answers, one of which the host may want before it takes the ring.
             std::thread::spawn(transport::Vsock::ring);
-            server::serve(&listener, &(Arc::new(System::default()) as _))
+            server::serve(&listener, &(Arc::new(System::default()) as _), limits)
         }
         Err(error) => error,
     };

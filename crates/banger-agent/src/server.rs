@@ -1,7 +1,9 @@
 //! The server: a thread per connection, one request per connection.
+//!
+//! A connection holds a request's place until it is answered or, if it becomes
+//! a stream, until it has a stream's place.
 
 use std::io::{self, Write as _};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::thread::{Builder, sleep};
 use std::time::Duration;
@@ -11,11 +13,10 @@ use serde::Serialize;
 
 use crate::guest::Guest;
 use crate::http::{self, Request, Status};
+use crate::limits::{Limits, Place, Places};
 use crate::stream;
 use crate::transport::{Listener, Stream};
 
-/// The most connections at once.
-pub const MAX_CONNECTIONS: usize = 256;
 /// How long a request may take to arrive, and its answer to leave.
 const LIMIT: Duration = Duration::from_secs(10);
 /// Failures in a row after which the listener is given up.
@@ -27,15 +28,17 @@ const SWITCH: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\
 enum Answer {
     Json(Status, Vec<u8>),
     Shutdown,
-    Stream(TcpStream),
+    /// To this port.
+    Stream(u16),
 }
 
-/// Answers connections until the listener fails for good.
-pub fn serve(listener: &dyn Listener, guest: &Arc<dyn Guest>) -> io::Error {
-    // Each connection holds a clone: the count is the connections and one.
-    let slots = Arc::new(());
+/// Answers connections until the listener fails for good. One for which there
+/// is no place waits in the listener's queue: requests are limited in time.
+pub fn serve(listener: &dyn Listener, guest: &Arc<dyn Guest>, limits: Limits) -> io::Error {
+    let (requests, streams) = (Places::new(limits.requests), Places::new(limits.streams));
     let mut failures = 0;
     loop {
+        let place = requests.wait();
         let stream = match listener.accept() {
             Ok(stream) => stream,
             Err(error) if failures >= MAX_FAILURES => return error,
@@ -46,30 +49,23 @@ pub fn serve(listener: &dyn Listener, guest: &Arc<dyn Guest>) -> io::Error {
             }
         };
         failures = 0;
-        if Arc::strong_count(&slots) > MAX_CONNECTIONS {
-            refuse(stream);
-            continue;
-        }
-        let (slot, guest) = (Arc::clone(&slots), Arc::clone(guest));
+        let (streams, guest) = (Arc::clone(&streams), Arc::clone(guest));
         // Without a thread for it the connection closes, which says enough.
-        let _ = Builder::new().stack_size(stream::STACK).spawn(move || {
-            answer(stream, &*guest, LIMIT);
-            drop(slot);
-        });
+        let _ = Builder::new()
+            .stack_size(stream::STACK)
+            .spawn(move || answer(stream, &*guest, LIMIT, place, &streams));
     }
 }
 
-fn refuse(mut stream: Box<dyn Stream>) {
-    let busy = failure(Status(503, "Service Unavailable"), "too many connections");
-    let moment = Some(Duration::from_millis(100));
-    if let (Ok(()), Answer::Json(status, json)) = (stream.set_limits(moment, moment), busy) {
-        // The peer may have left.
-        let _ = http::write_answer(&mut *stream, status, &json);
-    }
-}
-
-/// Answers one connection. What fails here fails because the peer left.
-fn answer(mut stream: Box<dyn Stream>, guest: &dyn Guest, limit: Duration) {
+/// Answers one connection, which holds `place`. What fails here fails because
+/// the peer left.
+fn answer(
+    mut stream: Box<dyn Stream>,
+    guest: &dyn Guest,
+    limit: Duration,
+    place: Place,
+    streams: &Arc<Places>,
+) {
     let request = match http::read_request(&mut *stream, limit) {
         Ok(request) => request,
         Err(error) => {
@@ -93,14 +89,35 @@ fn answer(mut stream: Box<dyn Stream>, guest: &dyn Guest, limit: Duration) {
             drop(stream);
             guest.shutdown();
         }
-        Answer::Stream(server) => drop(open_stream(stream, server, request.rest)),
+        Answer::Stream(port) => match streams.take() {
+            Some(as_stream) => {
+                drop(place);
+                let _ = open_stream(stream, port, request.rest);
+                drop(as_stream);
+            }
+            None => {
+                let text = "as many streams are open as the agent can carry: close some";
+                let _ = write_failure(&mut *stream, Status(503, "Service Unavailable"), text);
+            }
+        },
     }
 }
 
-fn open_stream(mut client: Box<dyn Stream>, server: TcpStream, early: Vec<u8>) -> io::Result<()> {
+fn open_stream(mut client: Box<dyn Stream>, port: u16, early: Vec<u8>) -> io::Result<()> {
+    let server = match stream::connect(port) {
+        Ok(server) => server,
+        Err(error) => {
+            let text = format!("cannot connect to port {port} of the guest: {error}");
+            return write_failure(&mut *client, Status(502, "Bad Gateway"), &text);
+        }
+    };
     client.write_all(&[SWITCH, STREAM_PROTOCOL.as_bytes(), b"\r\n\r\n"].concat())?;
     client.set_limits(None, None)?;
     stream::relay(client, Box::new(server), early)
+}
+
+fn write_failure(stream: &mut dyn Stream, status: Status, error: &str) -> io::Result<()> {
+    http::write_answer(stream, status, &json(&AgentError { error: error.to_owned() }))
 }
 
 fn route(request: &Request, guest: &dyn Guest) -> Answer {
@@ -138,15 +155,9 @@ fn to_port(port: &str, request: &Request) -> Answer {
         let text = format!("a stream needs 'Upgrade: {STREAM_PROTOCOL}'");
         return failure(Status(426, "Upgrade Required"), &text);
     }
-    let Some(port) = port.parse().ok().filter(|port| *port != 0) else {
-        return failure(Status::BAD_REQUEST, &format!("'{port}' is not a port"));
-    };
-    match stream::connect(port) {
-        Ok(server) => Answer::Stream(server),
-        Err(error) => {
-            let text = format!("cannot connect to port {port} of the guest: {error}");
-            failure(Status(502, "Bad Gateway"), &text)
-        }
+    match port.parse() {
+        Ok(port) if port != 0 => Answer::Stream(port),
+        _ => failure(Status::BAD_REQUEST, &format!("'{port}' is not a port")),
     }
 }
 

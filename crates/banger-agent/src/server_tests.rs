@@ -43,12 +43,16 @@ struct Agent {
 
 impl Agent {
     fn start() -> Self {
+        Self::with(Limits { requests: 8, streams: 8 })
+    }
+
+    fn with(limits: Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("agent.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let guest = Arc::new(FakeGuest::default());
         let shared: Arc<dyn Guest> = Arc::clone(&guest) as _;
-        std::thread::spawn(move || serve(&listener, &shared));
+        std::thread::spawn(move || serve(&listener, &shared, limits));
         Self { socket, guest, _dir: dir }
     }
 
@@ -165,7 +169,10 @@ fn no_bytes_upset_it() {
         there.write_all(&bytes).unwrap();
         there.shutdown(Shutdown::Write).unwrap();
         let guest = FakeGuest::default();
-        let done = std::thread::spawn(move || answer(Box::new(here), &guest, LIMIT));
+        let places = Places::new(2);
+        let done = std::thread::spawn(move || {
+            answer(Box::new(here), &guest, LIMIT, places.wait(), &places);
+        });
         // A connection reset is as good an end as any.
         let _ = there.read_to_end(&mut Vec::new());
         done.join().unwrap();
@@ -218,21 +225,53 @@ fn a_closed_port_is_a_bad_gateway() {
     assert!(body.contains("refused"), "{body}");
 }
 
-#[test]
-fn too_many_connections_are_refused() {
-    let agent = Agent::start();
-    let held: Vec<_> = (0..MAX_CONNECTIONS).map(|_| agent.connect()).collect();
-    let mut text = String::new();
-    agent.connect().read_to_string(&mut text).unwrap();
-    assert!(text.starts_with("HTTP/1.1 503 "), "{text}");
-    drop(held);
-    // The slots come back as the threads notice.
-    let free = (0..100).any(|_| {
-        sleep(Duration::from_millis(20));
-        let mut stream = agent.connect();
-        let mut text = String::new();
-        let sent = stream.write_all(b"GET /health HTTP/1.1\r\n\r\n");
-        sent.and_then(|()| stream.read_to_string(&mut text)).is_ok() && text.contains(" 200 ")
+/// A port that says nothing, and hangs up after its peer.
+fn silent_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut peer in listener.incoming().flatten() {
+            std::thread::spawn(move || peer.read_to_end(&mut Vec::new()));
+        }
     });
-    assert!(free);
+    port
+}
+
+#[test]
+fn streams_have_a_bound_and_leave_room_for_requests() {
+    let agent = Agent::with(Limits { requests: 1, streams: 3 });
+    let port = silent_port();
+    let held: Vec<_> = (0..3).map(|_| agent.stream(port, "")).collect();
+    let request = format!("GET /stream/{port} HTTP/1.1\r\nUpgrade: banger-stream\r\n\r\n");
+    let (status, body) = agent.ask(request.as_bytes());
+    assert_eq!(status, "HTTP/1.1 503 Service Unavailable");
+    let error: AgentError = serde_json::from_str(&body).unwrap();
+    assert!(error.error.contains("streams"), "{body}");
+    assert_eq!(agent.get("/health").0, "HTTP/1.1 200 OK");
+    assert_eq!(agent.ask(b"POST /shutdown HTTP/1.1\r\n\r\n").0, "HTTP/1.1 204 No Content");
+    drop(held);
+    // The places come back as the threads notice.
+    let reopened = (0..500).any(|_| {
+        sleep(Duration::from_millis(10));
+        let (mut stream, mut head) = (agent.connect(), [0; 12]);
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.read_exact(&mut head).is_ok() && head == *b"HTTP/1.1 101"
+    });
+    assert!(reopened);
+}
+
+#[test]
+fn a_request_waits_for_its_place() {
+    let agent = Agent::with(Limits { requests: 2, streams: 1 });
+    let mut idle: Vec<_> = (0..2).map(|_| agent.connect()).collect();
+    let mut waiting = agent.connect();
+    waiting.write_all(b"GET /health HTTP/1.1\r\n\r\n").unwrap();
+    waiting.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let mut answer = [0; 12];
+    let kind = waiting.read_exact(&mut answer).unwrap_err().kind();
+    assert_eq!(kind, io::ErrorKind::WouldBlock);
+    waiting.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    idle.pop();
+    waiting.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
 }

@@ -14,7 +14,8 @@
 //! [`doorbell`], and closes. A host that connects earlier may find a device
 //! that is half set up, which vhost-device-vsock 0.3.0 does not survive.
 //!
-//! Every failure is a status of 400 or more with an [`AgentError`].
+//! Every failure is a status of 400 or more with an [`AgentError`]; 503 is a
+//! stream beyond those that the agent can carry at once.
 
 use std::path::{Path, PathBuf};
 
