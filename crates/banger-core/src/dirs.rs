@@ -25,7 +25,7 @@ pub enum DirsError {
 /// banger's folders. All are absolute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dirs {
-    /// Configuration: `config.toml`, the SSH key.
+    /// Configuration: `config.toml`, the SSH key, the home of new VMs.
     pub config: PathBuf,
     /// What is kept: database, images, disks, logs.
     pub state: PathBuf,
@@ -71,6 +71,12 @@ impl Dirs {
         self.config.join("config.toml")
     }
 
+    /// What `/root` of a new VM starts with, if the person has such a folder.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.config.join("home")
+    }
+
     /// Held by the state's only daemon; its content is the path of the daemon's socket.
     #[must_use]
     pub fn lock(&self) -> PathBuf {
@@ -87,6 +93,12 @@ impl Dirs {
     #[must_use]
     pub fn image(&self, id: &str) -> PathBuf {
         self.state.join("images").join(id)
+    }
+
+    /// The folder of an image's work seed, by the image's id.
+    #[must_use]
+    pub fn seed(&self, id: &str) -> PathBuf {
+        self.state.join("seeds").join(id)
     }
 
     /// The folder of a VM that it keeps for life, by its id.

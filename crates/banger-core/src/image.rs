@@ -15,8 +15,6 @@ pub mod files {
     pub const INITRAMFS: &str = "initramfs.cpio";
     /// The read-only root file system, ext4.
     pub const ROOTFS: &str = "rootfs.ext4";
-    /// The file system that a work disk starts from, ext4.
-    pub const WORK_SEED: &str = "work-seed.ext4";
     /// The packages inside, one `name version architecture` a line.
     pub const MANIFEST: &str = "packages.txt";
     /// The [`super::Image`] itself, JSON.

@@ -102,10 +102,6 @@ impl Build<'_> {
         ext4::make_root(runner, self.namespace, &tree, &rootfs, self.request.size, cancel)?;
         self.seal(files::ROOTFS)?;
 
-        self.stage("seed")?;
-        ext4::make_work_seed(runner, &self.staging.join(files::WORK_SEED), cancel)?;
-        self.seal(files::WORK_SEED)?;
-
         self.stage("describe")?;
         let image = self.describe(kernel.release);
         self.save(files::DESCRIPTION, &serde_json::to_vec_pretty(&image)?)?;

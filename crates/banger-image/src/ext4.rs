@@ -72,19 +72,27 @@ pub fn make_root(
     }
 }
 
-/// Makes the file system that work disks start from in the new file `out`:
-/// empty, its root for root only (or sshd would refuse the keys in it).
+/// Makes the file system that work disks start from in the new file `out`, from
+/// the tree at `tree` with the owners that it has inside `namespace`. Its root
+/// is for root only, or sshd would refuse the keys in it.
 ///
 /// # Errors
 /// mke2fs or debugfs fails.
-pub fn make_work_seed(runner: &dyn Runner, out: &Path, cancel: &Cancel) -> Result<(), Ext4Error> {
+pub fn make_work_seed(
+    runner: &dyn Runner,
+    namespace: Namespace,
+    tree: &Path,
+    out: &Path,
+    cancel: &Cancel,
+) -> Result<(), Ext4Error> {
     sparse(out, WORK_SEED_SIZE)?;
     // The seed is small but its disks are not: room in the block group
     // descriptors for 4 TiB, and the block size, inode size and journal that
     // mke2fs would choose for a large one.
     let blocks = Size::gib(4096).as_bytes() / 4096;
     let args = common(WORK_LABEL, &format!("root_owner=0:0,resize={blocks}"));
-    let mke2fs = Command::new(Tool::Mke2fs).args(args).args(["-J", "size=64"]).arg(out);
+    let mke2fs = namespace.command(Tool::Mke2fs).args(args).args(["-J", "size=64"]);
+    let mke2fs = mke2fs.arg("-d").arg(tree).arg(out);
     runner.capture(&mke2fs.cancel(cancel).timeout(TIMEOUT))?;
     let debugfs = |request: &str, write: &[&str]| {
         let command = Command::new(Tool::Debugfs).args(write).args(["-R", request]).arg(out);
@@ -137,9 +145,11 @@ mod tests {
     #[test]
     fn a_work_seed_is_small_private_and_grows() {
         let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("seed");
+        let (out, tree) = (dir.path().join("seed"), dir.path().join("tree"));
+        std::fs::create_dir(&tree).unwrap();
         let runner = HostRunner::new(Tools::discover());
-        make_work_seed(&runner, &out, &Cancel::default()).unwrap();
+        let namespace = Namespace::current();
+        make_work_seed(&runner, namespace, &tree, &out, &Cancel::default()).unwrap();
         let data = std::fs::metadata(&out).unwrap().blocks() * 512;
         assert!(data < 8 << 20, "{data} bytes");
 

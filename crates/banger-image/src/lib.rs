@@ -18,4 +18,5 @@ pub mod manifest;
 pub mod modules;
 pub mod namespace;
 pub mod opencode;
+pub mod seed;
 pub mod vmlinux;

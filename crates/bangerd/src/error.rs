@@ -9,6 +9,7 @@ use banger_core::vm::IllegalTransition;
 use banger_exec::ExecError;
 use banger_host::HostError;
 use banger_image::build::BuildError;
+use banger_image::seed::SeedError;
 use banger_wire::WireError;
 
 use crate::store::StoreError;
@@ -69,6 +70,9 @@ pub enum OpError {
     /// An image could not be built.
     #[error("the image could not be built")]
     Build(#[from] BuildError),
+    /// The work seed could not be made.
+    #[error("the home of the VM could not be made")]
+    Seed(#[from] SeedError),
     /// A VM's segment could not be made.
     #[error(transparent)]
     Segment(#[from] banger_image::initramfs::InitramfsError),
@@ -118,6 +122,13 @@ impl OpError {
             Self::VsockEnded => {
                 Some("start it again; vsock.log in its folder tells why".to_owned())
             }
+            Self::Seed(SeedError::Special { .. } | SeedError::NotText(_)) => {
+                Some("move it out of the home folder".to_owned())
+            }
+            Self::Seed(SeedError::TooLarge(_) | SeedError::TooMany(_)) => Some(
+                "what is in it is copied to /root of each new VM: keep only small files in it"
+                    .to_owned(),
+            ),
             Self::Ended { .. } => Some("the end of its console tells why".to_owned()),
             _ => None,
         }

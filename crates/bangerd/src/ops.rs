@@ -4,5 +4,6 @@ pub mod build;
 mod change;
 mod create;
 pub mod keys;
+mod seed;
 mod start;
 mod stop;

@@ -17,10 +17,19 @@ struct Shown<'a> {
     path: &'a Path,
     exists: bool,
     settings: &'a [Setting],
+    home: Home<'a>,
+}
+
+/// The folder that `/root` of a new VM starts with.
+#[derive(Serialize)]
+struct Home<'a> {
+    path: &'a Path,
+    exists: bool,
 }
 
 pub fn run(command: cli::Config) -> Result<ExitCode, CommandError> {
-    let path = daemon::dirs()?.config_file();
+    let dirs = daemon::dirs()?;
+    let path = dirs.config_file();
     match command {
         cli::Config::Path => output::line(&path.display().to_string()),
         cli::Config::Show(format) => {
@@ -31,10 +40,13 @@ pub fn run(command: cli::Config) -> Result<ExitCode, CommandError> {
                     format!("the configuration {} cannot be used: {error}", path.display());
                 CommandError::new(message).code(2)
             })?;
+            let home = dirs.home();
+            let home = Home { path: &home, exists: home.is_dir() };
+            let shown = Shown { path: &path, exists, settings: &settings, home };
             if format.json {
-                output::json(&Shown { path: &path, exists, settings: &settings });
+                output::json(&shown);
             } else {
-                output::line(&describe(&path, exists, &settings));
+                output::line(&describe(&shown));
             }
         }
     }
@@ -51,10 +63,17 @@ fn read(path: &Path) -> Result<Option<String>, CommandError> {
 }
 
 /// The configuration as a file that says the same.
-fn describe(path: &Path, exists: bool, settings: &[Setting]) -> String {
-    let there = if exists { "" } else { " (not there: these are the defaults)" };
-    let head = format!("# {}{there}", path.display());
-    std::iter::once(head).chain(settings.iter().map(entry)).collect::<Vec<_>>().join("\n\n")
+fn describe(shown: &Shown<'_>) -> String {
+    let there = if shown.exists { "" } else { " (not there: these are the defaults)" };
+    let head = format!("# {}{there}", shown.path.display());
+    let there =
+        if shown.home.exists { "" } else { " (not there: a .bashrc and .profile of banger's)" };
+    let home = format!(
+        "# what /root of a new VM starts with is in a folder{there}\n# {}",
+        shown.home.path.display()
+    );
+    let entries = shown.settings.iter().map(entry);
+    std::iter::once(head).chain(entries).chain([home]).collect::<Vec<_>>().join("\n\n")
 }
 
 fn entry(setting: &Setting) -> String {
@@ -73,7 +92,17 @@ mod tests {
     #[test]
     fn what_is_shown_is_a_file_that_says_the_same() {
         let text = "memory = \"1500m\"\nssh_key = '/home/me/my \"key\"'\n";
-        let shown = describe(Path::new("/c/config.toml"), true, &Config::settings(text).unwrap());
+        let describe = |exists, text: &str| {
+            let settings = Config::settings(text).unwrap();
+            let home = Home { path: Path::new("/c/home"), exists };
+            describe(&Shown {
+                path: Path::new("/c/config.toml"),
+                exists,
+                settings: &settings,
+                home,
+            })
+        };
+        let shown = describe(true, text);
         assert_eq!(Config::parse(&shown), Config::parse(text));
         insta::assert_snapshot!(shown, @r#"
         # /c/config.toml
@@ -104,10 +133,15 @@ mod tests {
 
         # how long a start may take to reach each readiness stage; 60 with KVM, 240 without (not set)
         # ready_seconds = 240
+
+        # what /root of a new VM starts with is in a folder
+        # /c/home
         "#);
-        let none = describe(Path::new("/c/config.toml"), false, &Config::settings("").unwrap());
+        let none = describe(false, "");
         assert_eq!(Config::parse(&none).unwrap(), Config::default());
         insta::assert_snapshot!(none.lines().next().unwrap(), @"# /c/config.toml (not there: these are the defaults)");
+        let home: Vec<_> = none.lines().rev().take(2).collect();
+        insta::assert_snapshot!(home[1], @"# what /root of a new VM starts with is in a folder (not there: a .bashrc and .profile of banger's)");
     }
 
     #[test]

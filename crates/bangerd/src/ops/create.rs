@@ -1,5 +1,7 @@
 //! Making a VM: its folder, its disks, its identity; then a start.
 
+use std::path::PathBuf;
+
 use banger_core::dirs::vm_files;
 use banger_core::image::files;
 use banger_core::resource::ResourceSpec;
@@ -31,7 +33,8 @@ impl VmCtx {
     }
 
     async fn try_create(&self, log: &OpLog, start: Option<WaitFor>) -> Result<(), OpError> {
-        log.stage("disks", self.provision(log)).await?;
+        let seed = self.seed(log).await?;
+        log.stage("disks", self.provision(log, seed)).await?;
         match start {
             Some(wait) => self.start(log, wait).await,
             None => {
@@ -44,10 +47,10 @@ impl VmCtx {
         }
     }
 
-    async fn provision(&self, log: &OpLog) -> Result<(), OpError> {
+    async fn provision(&self, log: &OpLog, seed: PathBuf) -> Result<(), OpError> {
         let vm = self.vm();
         self.transition(Some(log), Transition::Provision).await?;
-        for spec in self.disks(&vm) {
+        for spec in self.disks(&vm, seed) {
             log.check()?;
             self.engine.acquire(vm.id.as_str(), Scope::Life, spec, log.cancel()).await?;
         }
@@ -57,7 +60,7 @@ impl VmCtx {
     }
 
     /// What a VM holds for life, in the order it is acquired.
-    fn disks(&self, vm: &Vm) -> [ResourceSpec; 3] {
+    fn disks(&self, vm: &Vm, seed: PathBuf) -> [ResourceSpec; 3] {
         let dir = self.dir();
         let image = self.engine.dirs.image(vm.spec.image.as_str());
         [
@@ -67,11 +70,7 @@ impl VmCtx {
                 base: image.join(files::ROOTFS),
                 driver: vm.spec.root_disk,
             },
-            ResourceSpec::WorkDisk {
-                path: vm_files::work_disk(&dir),
-                seed: image.join(files::WORK_SEED),
-                size: vm.spec.disk,
-            },
+            ResourceSpec::WorkDisk { path: vm_files::work_disk(&dir), seed, size: vm.spec.disk },
         ]
     }
 }
