@@ -170,6 +170,20 @@ impl Sandbox {
         self.dir.join("run/banger/bangerd.sock")
     }
 
+    /// The home folder that new VMs start with.
+    pub fn home(&self) -> PathBuf {
+        self.dir.join("config/banger/home")
+    }
+
+    /// Writes a file of the home folder that new VMs start with.
+    pub fn write_home(&self, path: &str, content: &str, mode: u32) {
+        let path = self.home().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        give(&self.dir.join("config"), self.who);
+    }
+
     /// The file of the daemon's state.
     pub fn state(&self, path: &str) -> PathBuf {
         self.dir.join("state/banger").join(path)

@@ -6,6 +6,7 @@ mod durability;
 mod harness;
 mod load;
 mod openapi;
+mod seed;
 mod structure;
 mod vm_life;
 mod vm_recovery;

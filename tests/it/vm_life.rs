@@ -16,7 +16,7 @@ fn transcript(who: As) {
     );
     let stages: Vec<_> =
         created.stderr.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(stages, ["disks", "boot", "agent", "ssh"]);
+    assert_eq!(stages, ["seed", "disks", "boot", "agent", "ssh"]);
 
     let inside = |line: &str| banger.ok(&["vm", "ssh", "dev", "--", line]);
     insta::allow_duplicates! {
@@ -36,6 +36,12 @@ fn transcript(who: As) {
         /dev/vdb ext4
         ");
     }
+
+    // Without a home folder of the person's a shell is pleasant all the same.
+    assert_eq!(
+        inside("TERM=dumb bash -lic 'alias ls; echo \"${PS1@P}\"' 2>/dev/null"),
+        "alias ls='ls --color=auto'\ndev:~#"
+    );
 
     // The exit status is the command's, and several words are words.
     assert_eq!(banger.run(&["vm", "exec", "dev", "--", "sh", "-c", "exit 42"]).code, 42);
