@@ -95,12 +95,6 @@ impl Dirs {
         self.state.join("images").join(id)
     }
 
-    /// The folder of an image's work seed, by the image's id.
-    #[must_use]
-    pub fn seed(&self, id: &str) -> PathBuf {
-        self.state.join("seeds").join(id)
-    }
-
     /// The folder of a VM that it keeps for life, by its id.
     #[must_use]
     pub fn vm(&self, id: &str) -> PathBuf {

@@ -15,6 +15,12 @@ pub mod files {
     pub const INITRAMFS: &str = "initramfs.cpio";
     /// The read-only root file system, ext4.
     pub const ROOTFS: &str = "rootfs.ext4";
+    /// The file system that a work disk starts from, ext4: made when the first VM
+    /// is, and again when what it is made of has changed. The image's other files
+    /// never change.
+    pub const WORK_SEED: &str = "work-seed.ext4";
+    /// What the work seed was made of, JSON.
+    pub const WORK_SEED_FINGERPRINT: &str = "work-seed.json";
     /// The packages inside, one `name version architecture` a line.
     pub const MANIFEST: &str = "packages.txt";
     /// The [`super::Image`] itself, JSON.

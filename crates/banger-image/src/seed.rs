@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use banger_core::image::files::{WORK_SEED, WORK_SEED_FINGERPRINT};
 use banger_core::size::Size;
 use banger_exec::{Cancel, Runner};
 use serde::{Deserialize, Serialize};
@@ -19,10 +20,6 @@ use crate::checksum::Checksum;
 use crate::ext4;
 use crate::namespace::Namespace;
 
-/// The seed's file, ext4.
-pub const SEED: &str = "work-seed.ext4";
-/// The file of its fingerprint, JSON.
-pub const FINGERPRINT: &str = "fingerprint.json";
 /// The most that a home folder may hold, each file rounded up to whole blocks:
 /// with its journal it then fits into [`ext4::WORK_SEED_SIZE`].
 pub const MAX_SIZE: Size = Size::mib(128);
@@ -92,19 +89,19 @@ enum Kind {
     Link(String),
 }
 
-/// Whether the seed in the folder `dir` is made of what `home` holds now.
+/// Whether the seed in an image's folder, `dir`, is made of what `home` holds now.
 ///
 /// # Errors
 /// `home` cannot be read, or a VM cannot be given what it holds.
 pub fn is_current(home: &Path, dir: &Path) -> Result<bool, SeedError> {
     let now = take(&scan(home)?, None)?;
     // One that cannot be read says nothing: the seed is made again.
-    let then = fs::read(dir.join(FINGERPRINT)).ok();
+    let then = fs::read(dir.join(WORK_SEED_FINGERPRINT)).ok();
     let then = then.and_then(|json| serde_json::from_slice::<Fingerprint>(&json).ok());
-    Ok(then == Some(now) && dir.join(SEED).is_file())
+    Ok(then == Some(now) && dir.join(WORK_SEED).is_file())
 }
 
-/// Makes the seed in the folder `dir` anew of what `home` holds, or of banger's
+/// Makes the seed in an image's folder, `dir`, anew of what `home` holds, or of banger's
 /// own files if there is no such folder. It takes the old one's place whole.
 /// What one that was interrupted left behind is removed.
 ///
@@ -116,7 +113,8 @@ pub fn refresh(
     dir: &Path,
     cancel: &Cancel,
 ) -> Result<(), SeedError> {
-    let part = Part { tree: dir.join("home.part"), seed: dir.join("work-seed.ext4.part") };
+    let seed = dir.join(WORK_SEED).with_added_extension("part");
+    let part = Part { tree: dir.join("work-seed.part"), seed };
     part.remove(runner)?;
     let made = part.make(runner, home, cancel);
     let made = made.and_then(|fingerprint| place(dir, &part.seed, &fingerprint));
@@ -170,12 +168,12 @@ fn place(dir: &Path, seed: &Path, fingerprint: &Fingerprint) -> Result<(), SeedE
         let synced = File::open(path).and_then(|file| file.sync_all());
         synced.map_err(BuildError::io("write to disk", path))
     };
-    let to = dir.join(FINGERPRINT);
+    let to = dir.join(WORK_SEED_FINGERPRINT);
     let part = to.with_added_extension("part");
     sync(seed)?;
     remove_file(&to)?;
     sync(dir)?;
-    fs::rename(seed, dir.join(SEED)).map_err(BuildError::io("move", seed))?;
+    fs::rename(seed, dir.join(WORK_SEED)).map_err(BuildError::io("move", seed))?;
     sync(dir)?;
     let json = serde_json::to_vec_pretty(fingerprint).map_err(io::Error::from);
     json.and_then(|json| fs::write(&part, json)).map_err(BuildError::io("write", &part))?;

@@ -41,7 +41,7 @@ impl Scene {
 
     fn debugfs(&self, request: &str) -> String {
         let command = Command::new(Tool::Debugfs).args(["-R", request]);
-        let output = self.runner.capture(&command.arg(self.seed().join(SEED))).unwrap();
+        let output = self.runner.capture(&command.arg(self.seed().join(WORK_SEED))).unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -79,7 +79,7 @@ fn a_seed_has_the_homes_files_with_their_modes_and_belongs_to_root() {
     assert!(!scene.is_current());
     scene.refresh().unwrap();
     assert!(scene.is_current());
-    assert_eq!(scene.files(), [FINGERPRINT, SEED]);
+    assert_eq!(scene.files(), [WORK_SEED, WORK_SEED_FINGERPRINT]);
     let paths = ["/", ".bashrc", ".ssh", ".ssh/id", "closed", "closed/file", "link"];
     insta::assert_snapshot!(paths.map(|path| scene.stat(path)).join("\n"), @r#"
     / 0700 0:0
@@ -92,7 +92,7 @@ fn a_seed_has_the_homes_files_with_their_modes_and_belongs_to_root() {
     "#);
     assert_eq!(scene.debugfs("cat .ssh/id"), "secret\n");
     assert!(scene.debugfs("ls bin").contains("a tool \"quoted\""));
-    let check = Command::new(Tool::E2fsck).arg("-fn").arg(scene.seed().join(SEED));
+    let check = Command::new(Tool::E2fsck).arg("-fn").arg(scene.seed().join(WORK_SEED));
     scene.runner.capture(&check).unwrap();
 }
 
@@ -194,24 +194,24 @@ fn as_much_as_a_home_may_hold_fits() {
 fn a_seed_that_was_interrupted_is_made_again_and_leaves_nothing() {
     let scene = Scene::new();
     scene.write("a", "1", 0o644);
-    let left = scene.seed().join("home.part/x");
+    let left = scene.seed().join("work-seed.part/x");
     fs::create_dir_all(&left).unwrap();
     set_mode(&left, 0o500).unwrap();
     fs::write(scene.seed().join("work-seed.ext4.part"), "half").unwrap();
-    fs::write(scene.seed().join("fingerprint.json.part"), "half").unwrap();
+    fs::write(scene.seed().join("work-seed.json.part"), "half").unwrap();
     scene.refresh().unwrap();
-    assert_eq!(scene.files(), [FINGERPRINT, SEED]);
+    assert_eq!(scene.files(), [WORK_SEED, WORK_SEED_FINGERPRINT]);
     assert!(scene.is_current());
 
     // At each of the two steps of taking its place.
-    let fingerprint = fs::read(scene.seed().join(FINGERPRINT)).unwrap();
-    fs::remove_file(scene.seed().join(FINGERPRINT)).unwrap();
+    let fingerprint = fs::read(scene.seed().join(WORK_SEED_FINGERPRINT)).unwrap();
+    fs::remove_file(scene.seed().join(WORK_SEED_FINGERPRINT)).unwrap();
     assert!(!scene.is_current());
-    fs::write(scene.seed().join(FINGERPRINT), &fingerprint[..9]).unwrap();
+    fs::write(scene.seed().join(WORK_SEED_FINGERPRINT), &fingerprint[..9]).unwrap();
     assert!(!scene.is_current());
-    fs::write(scene.seed().join(FINGERPRINT), &fingerprint).unwrap();
+    fs::write(scene.seed().join(WORK_SEED_FINGERPRINT), &fingerprint).unwrap();
     assert!(scene.is_current());
-    fs::remove_file(scene.seed().join(SEED)).unwrap();
+    fs::remove_file(scene.seed().join(WORK_SEED)).unwrap();
     assert!(!scene.is_current());
 }
 
@@ -224,7 +224,7 @@ fn a_failure_leaves_the_old_seed() {
     let nothing = HostRunner::new(Tools::default());
     let failed = refresh(&nothing, &scene.home(), &scene.seed(), &Cancel::default());
     assert!(failed.is_err());
-    assert_eq!(scene.files(), [FINGERPRINT, SEED]);
+    assert_eq!(scene.files(), [WORK_SEED, WORK_SEED_FINGERPRINT]);
     assert!(!scene.is_current());
     assert_eq!(scene.debugfs("cat a"), "1");
     scene.write("a", "1", 0o644);

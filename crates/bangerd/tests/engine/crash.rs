@@ -5,7 +5,7 @@ use banger_core::policy::Request;
 use banger_testkit::Life;
 use bangerd::engine::Engine;
 
-use crate::scene::{Scene, ask, build_image, create};
+use crate::scene::{Scene, ask, build_image, change_home, create};
 
 /// Does `work` after `before` on a fresh host, killed at each of its steps in
 /// turn until it is survived. The daemons after it die too, each one step later;
@@ -46,6 +46,11 @@ async fn stopped(engine: &Engine) {
 #[test]
 fn create_is_survived() {
     killed_at_every_step(nothing, running);
+}
+
+#[test]
+fn create_with_a_new_seed_is_survived() {
+    killed_at_every_step(change_home, stopped);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use banger_core::policy::Request;
 use banger_testkit::{Fault, Life};
 use bangerd::engine::Engine;
 
-use crate::scene::{Scene, ask, build_image, create};
+use crate::scene::{Scene, ask, build_image, change_home, create};
 
 /// Does `work` after `before` on a fresh host with each fault of `kind` in turn,
 /// until there is no call left to fail. `judge` is told how it ended.
@@ -90,6 +90,13 @@ fn each_call_of_a_create_may_fail() {
     failed_at_every_call(Fault::Before, nothing, async |e| create(e, true).await, tells_the_fault);
     failed_at_every_call(Fault::After, nothing, async |e| create(e, true).await, tells_the_fault);
     failed_at_every_call(Fault::From, nothing, async |e| create(e, true).await, tells_both);
+}
+
+#[test]
+fn each_call_of_a_create_with_a_new_seed_may_fail() {
+    let create = async |engine: &Engine| create(engine, false).await;
+    failed_at_every_call(Fault::Before, change_home, create, tells_the_fault);
+    failed_at_every_call(Fault::After, change_home, create, tells_the_fault);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use banger_core::policy::Request;
 use banger_core::resource::ResourceSpec;
 use banger_core::size::Size;
 use banger_core::vm::{Vm, VmState, WaitFor};
+use banger_exec::Cancel;
 use banger_image::build::BuildError;
 use banger_testkit::{Faults, Host, Life, Programs, World};
 use bangerd::engine::{Build, Engine, Parts};
@@ -32,6 +33,9 @@ impl Scene {
         let dir = scene.world.dirs().image(image.id.as_str());
         fs::create_dir_all(&dir).unwrap();
         write_image(&dir);
+        let programs = Programs { life: Life::default(), faults: Faults::default() };
+        let (home, cancel) = (scene.world.dirs().home(), Cancel::default());
+        banger_image::seed::refresh(&programs, &home, &dir, &cancel).unwrap();
         fs::create_dir_all(scene.world.dirs().state).unwrap();
         let life = Life::default();
         scene.live(&life, async |engine| {
@@ -178,6 +182,13 @@ pub async fn create(engine: &Engine, start: bool) -> Outcome {
     outcome(engine, engine.create(request).await).await
 }
 
+/// Gives the person a home folder, so that the next VM needs a new seed.
+pub async fn change_home(engine: &Engine) {
+    let home = engine.dirs.home();
+    fs::create_dir_all(&home).unwrap();
+    fs::write(home.join(".bashrc"), "alias x=y\n").unwrap();
+}
+
 /// Asks for something of a VM.
 pub async fn ask(engine: &Engine, name: &str, request: Request) -> Outcome {
     let id = engine.vm(name).await.unwrap().vm.id;
@@ -227,7 +238,7 @@ fn image(id: ImageId, name: &str) -> Image {
 }
 
 fn write_image(dir: &std::path::Path) {
-    for name in [files::KERNEL, files::INITRAMFS, files::ROOTFS, files::WORK_SEED] {
+    for name in [files::KERNEL, files::INITRAMFS, files::ROOTFS] {
         fs::write(dir.join(name), name).unwrap();
     }
 }
