@@ -61,7 +61,7 @@ pub fn make_root(
     size: Size,
     cancel: &Cancel,
 ) -> Result<(), Ext4Error> {
-    sparse(out, size)?;
+    sparse(out, size, 0o644)?;
     let args = common(ROOT_LABEL, "root_owner=0:0");
     let mke2fs = namespace.command(Tool::Mke2fs).args(args).arg("-d").arg(dir).arg(out);
     match runner.capture(&mke2fs.cancel(cancel).timeout(TIMEOUT)) {
@@ -85,7 +85,8 @@ pub fn make_work_seed(
     out: &Path,
     cancel: &Cancel,
 ) -> Result<(), Ext4Error> {
-    sparse(out, WORK_SEED_SIZE)?;
+    // A home has secrets.
+    sparse(out, WORK_SEED_SIZE, 0o600)?;
     // The seed is small but its disks are not: room in the block group
     // descriptors for 4 TiB, and the block size, inode size and journal that
     // mke2fs would choose for a large one.
@@ -123,10 +124,10 @@ fn common(label: &str, extended: &str) -> Vec<String> {
 }
 
 /// A new file of a size without any data in it.
-fn sparse(path: &Path, size: Size) -> Result<(), Ext4Error> {
+fn sparse(path: &Path, size: Size, mode: u32) -> Result<(), Ext4Error> {
     let make = || {
         let file = File::create_new(path)?;
-        file.set_permissions(Permissions::from_mode(0o644))?;
+        file.set_permissions(Permissions::from_mode(mode))?;
         file.set_len(size.as_bytes())
     };
     make().map_err(|source| Ext4Error::Io { path: path.to_owned(), source })

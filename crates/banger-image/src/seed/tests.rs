@@ -80,6 +80,8 @@ fn a_seed_has_the_homes_files_with_their_modes_and_belongs_to_root() {
     scene.refresh().unwrap();
     assert!(scene.is_current());
     assert_eq!(scene.files(), [WORK_SEED, WORK_SEED_FINGERPRINT]);
+    let mode = |name| fs::metadata(scene.seed().join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(WORK_SEED), 0o600, "it has secrets");
     let paths = ["/", ".bashrc", ".ssh", ".ssh/id", "closed", "closed/file", "link"];
     insta::assert_snapshot!(paths.map(|path| scene.stat(path)).join("\n"), @r#"
     / 0700 0:0
