@@ -350,8 +350,17 @@ fn programs(who: As) -> PathBuf {
     }
     // The user may be unable to reach the target folder.
     static COPY: LazyLock<PathBuf> = LazyLock::new(|| {
-        let dir =
-            tempfile::Builder::new().prefix("bgr-bin-").tempdir_in("/var/tmp").unwrap().keep();
+        // It lives as long as this process, and nothing sees its end: the next run clears up.
+        let prefix = "bgr-bin-";
+        for entry in fs::read_dir("/var/tmp").unwrap().flatten() {
+            let name = entry.file_name();
+            let pid = name.to_str().and_then(|name| name.strip_prefix(prefix));
+            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let dir = PathBuf::from(format!("/var/tmp/{prefix}{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         dir
     });
