@@ -1,6 +1,7 @@
 //! A banger of its own for each test: folders, daemon, image, user.
 
 use std::collections::hash_map::DefaultHasher;
+use std::ffi::OsString;
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -45,6 +46,8 @@ pub struct Sandbox {
     who: As,
     /// Where its programs are, if not where they were built.
     programs: Option<PathBuf>,
+    /// What its environment has beyond its folders.
+    env: Vec<(&'static str, OsString)>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -58,14 +61,66 @@ pub struct Ran {
 
 impl Sandbox {
     pub fn new(who: As) -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let base = base(who);
-        let dir = new_dir(who);
+        let sandbox = Self::bare(who);
         // Images are never written to: a link is as good as a copy.
-        let state = dir.join("state/banger");
-        copy_tree(&base.join("state/banger"), &state, true);
-        give(&dir, who);
-        Self { dir, who, programs: None, _turn: turn }
+        copy_tree(&base(who).join("state/banger"), &sandbox.dir.join("state/banger"), true);
+        give(&sandbox.dir, who);
+        sandbox
+    }
+
+    /// One without any image.
+    pub fn bare(who: As) -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        Self { dir: new_dir(who), who, programs: None, env: Vec::new(), _turn: turn }
+    }
+
+    /// Sets a variable of the environment, for the commands and daemons to come.
+    pub fn set(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.env.retain(|(set, _)| *set != name);
+        self.env.push((name, value.into()));
+    }
+
+    /// Takes a variable of [`Self::set`] away.
+    pub fn unset(&mut self, name: &str) {
+        self.env.retain(|(set, _)| *set != name);
+    }
+
+    /// Puts a script before all programs of the host.
+    pub fn install(&mut self, name: &str, script: &str) {
+        let folder = self.dir.join("fake");
+        fs::create_dir_all(&folder).unwrap();
+        // Under another name first: the old one may be running.
+        let (place, part) = (folder.join(name), folder.join(format!("{name}.new")));
+        fs::write(&part, script).unwrap();
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(part, place).unwrap();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = std::iter::once(folder).chain(std::env::split_paths(&path));
+        self.set("PATH", std::env::join_paths(path).unwrap());
+    }
+
+    /// Takes a script of [`Self::install`] away.
+    pub fn uninstall(&self, name: &str) {
+        fs::remove_file(self.dir.join("fake").join(name)).unwrap();
+    }
+
+    /// The folder of its only image.
+    pub fn image(&self) -> PathBuf {
+        let mut images = fs::read_dir(self.state("images")).unwrap();
+        images.next().unwrap().unwrap().path()
+    }
+
+    /// Writes its configuration.
+    pub fn configure(&self, toml: &str) {
+        let folder = self.dir.join("config/banger");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("config.toml"), toml).unwrap();
+        give(&self.dir.join("config"), self.who);
+    }
+
+    /// Its folder, which has `state`, `config`, `cache` and `run`.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// One whose programs are its own, its daemon of an older build.
@@ -101,7 +156,31 @@ impl Sandbox {
 
     /// Runs `banger`.
     pub fn run(&self, args: &[&str]) -> Ran {
-        run(&self.dir, self.who, self.programs.as_deref(), args)
+        run(self.command(args))
+    }
+
+    fn command(&self, args: &[&str]) -> (HostRunner, Command) {
+        let (runner, command) = command(&self.dir, self.who, self.programs.as_deref(), args);
+        (runner, self.env.iter().fold(command, |command, (name, value)| command.env(name, value)))
+    }
+
+    /// Runs the daemon's program in the foreground, to its end.
+    pub fn bangerd(&self) -> Ran {
+        let (_, command) = self.command(&[]);
+        let mut bangerd = Command::new(Tool::Bangerd).timeout(LIMIT);
+        for (name, value) in command.environment() {
+            bangerd = bangerd.env(name.to_str().unwrap(), value);
+        }
+        let tools = Tools::discover().with(Tool::Bangerd, programs(self.who).join("bangerd"));
+        run((HostRunner::new(tools), bangerd))
+    }
+
+    /// Runs `banger`, which must fail: its exit code and what it says, without the
+    /// sandbox's folder.
+    pub fn fails(&self, args: &[&str]) -> String {
+        let Ran { code, stderr, stdout } = self.run(args);
+        assert_ne!(code, 0, "banger {args:?}:\n{stdout}");
+        format!("{code} {stderr}").replace(self.dir.to_str().unwrap(), "")
     }
 
     /// Runs `banger`, which must succeed; what it printed, without the last line's end.
@@ -119,7 +198,7 @@ impl Sandbox {
 
     /// Starts `banger` and does not wait for it.
     pub fn start(&self, args: &[&str]) {
-        let (runner, command) = command(&self.dir, self.who, self.programs.as_deref(), args);
+        let (runner, command) = self.command(args);
         runner.detach(&command, &self.dir.join("started.log")).unwrap();
     }
 
@@ -225,8 +304,7 @@ fn processes_of(dir: &Path) -> Vec<(i32, String)> {
         .collect()
 }
 
-fn run(dir: &Path, who: As, own: Option<&Path>, args: &[&str]) -> Ran {
-    let (runner, command) = command(dir, who, own, args);
+fn run((runner, command): (HostRunner, Command)) -> Ran {
     match runner.capture(&command) {
         Ok(output) => Ran {
             code: 0,
@@ -300,10 +378,10 @@ fn base(who: As) -> PathBuf {
             return dir;
         }
         let fresh = new_dir(who);
-        let built = run(&fresh, who, None, &["image", "build", "debian"]);
+        let built = run(command(&fresh, who, None, &["image", "build", "debian"]));
         println!("{}", built.stderr);
         assert_eq!(built.code, 0, "the image could not be built");
-        assert_eq!(run(&fresh, who, None, &["daemon", "stop"]).code, 0);
+        assert_eq!(run(command(&fresh, who, None, &["daemon", "stop"])).code, 0);
         let _ = fs::remove_dir_all(&dir);
         fs::rename(&fresh, &dir).unwrap();
         fs::write(dir.join("ready"), "").unwrap();

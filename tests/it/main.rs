@@ -2,7 +2,16 @@
 //! what is slow to make. They read like a transcript of somebody at work.
 
 mod api;
+mod bad_client;
+mod bad_guest;
+mod bad_host;
+mod bad_image;
+mod bad_input;
+mod bad_state;
+mod completions;
 mod durability;
+mod fake;
+mod full_disk;
 mod harness;
 mod load;
 mod openapi;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use banger_core::agent::{Clock, Health, Port, Service};
+use banger_core::agent::{Clock, Health, PROTOCOL, Port, Service};
 use banger_core::guest::OPENCODE_ENV;
 use banger_exec::{Command, ExecError, HostRunner, Runner as _, Tool, Tools};
 use rustix::fs::sync;
@@ -65,6 +65,7 @@ impl Guest for System {
         let password = fs::metadata(self.root.join(OPENCODE_ENV)).is_ok_and(|env| env.len() > 0);
         Health {
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL,
             boot_id: boot_id.unwrap_or_default().trim().to_owned(),
             uptime_ms: uptime_ms(),
             sshd: self.service(self.root.join(SSHD).exists(), SSH_PORT),

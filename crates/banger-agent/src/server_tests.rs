@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use banger_core::agent::{Health, Port, Service};
+use banger_core::agent::{Health, PROTOCOL, Port, Service};
 
 #[derive(Default)]
 struct FakeGuest(Mutex<Vec<String>>);
@@ -14,6 +14,7 @@ impl Guest for FakeGuest {
     fn health(&self) -> Health {
         Health {
             version: "1".into(),
+            protocol: PROTOCOL,
             boot_id: "b".into(),
             uptime_ms: 5,
             sshd: Service::Listening,
@@ -107,7 +108,7 @@ fn the_host_asks_and_tells() {
     assert_eq!(status, "HTTP/1.1 200 OK");
     assert_eq!(
         body,
-        r#"{"version":"1","boot_id":"b","uptime_ms":5,"sshd":"listening","opencode":"absent"}"#
+        r#"{"version":"1","protocol":1,"boot_id":"b","uptime_ms":5,"sshd":"listening","opencode":"absent"}"#
     );
     assert_eq!(agent.get("/ports").1, r#"[{"port":22,"address":"::"}]"#);
     assert_eq!(agent.put_clock(r#"{"unix_ns":7}"#), ("HTTP/1.1 204 No Content".into(), "".into()));

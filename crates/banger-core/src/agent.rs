@@ -17,10 +17,14 @@
 //! Every failure is a status of 400 or more with an [`AgentError`]; 503 is a
 //! stream beyond those that the agent can carry at once.
 
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+/// The version of this protocol. A change that an older side cannot do without raises it.
+pub const PROTOCOL: u32 = 1;
 
 /// The vsock port that the agent listens on.
 pub const PORT: u32 = 1024;
@@ -48,6 +52,9 @@ pub const STREAM_PROTOCOL: &str = "banger-stream";
 pub struct Health {
     /// Version of the agent.
     pub version: String,
+    /// The version of the protocol that it speaks; those that do not say speak the first.
+    #[serde(default = "first")]
+    pub protocol: u32,
     /// The kernel's id of this boot (`/proc/sys/kernel/random/boot_id`).
     pub boot_id: String,
     /// Time since the guest's kernel started, in milliseconds.
@@ -56,6 +63,29 @@ pub struct Health {
     pub sshd: Service,
     /// The opencode server on port 4096.
     pub opencode: Service,
+}
+
+fn first() -> u32 {
+    1
+}
+
+impl Health {
+    /// What to tell of an agent that speaks another version of the protocol. What both
+    /// sides know works all the same: this is a warning.
+    #[must_use]
+    pub fn mismatch(&self) -> Option<String> {
+        let Self { version, protocol, .. } = self;
+        let what = format!(
+            "the agent in the guest is {version} and speaks version {protocol} of its protocol, this banger version {PROTOCOL}"
+        );
+        match protocol.cmp(&PROTOCOL) {
+            Ordering::Equal => None,
+            Ordering::Less => Some(format!(
+                "{what}; what is newer does not work in VMs of this image: build another with 'banger image build'"
+            )),
+            Ordering::Greater => Some(format!("{what}; update banger")),
+        }
+    }
 }
 
 /// The state of a service in the guest.
@@ -94,4 +124,22 @@ pub struct Clock {
 pub struct AgentError {
     /// The reason, for a person.
     pub error: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_names_no_protocol_speaks_the_first_and_others_are_told_of() {
+        let old = r#"{"version":"0.0.9","boot_id":"b","uptime_ms":1,"sshd":"absent","opencode":"absent"}"#;
+        let mut health: Health = serde_json::from_str(old).unwrap();
+        assert_eq!(health.protocol, 1);
+        health.protocol = PROTOCOL;
+        assert_eq!(health.mismatch(), None);
+        health.protocol = PROTOCOL + 1;
+        insta::assert_snapshot!(health.mismatch().unwrap(), @"the agent in the guest is 0.0.9 and speaks version 2 of its protocol, this banger version 1; update banger");
+        health.protocol = PROTOCOL - 1;
+        insta::assert_snapshot!(health.mismatch().unwrap(), @"the agent in the guest is 0.0.9 and speaks version 0 of its protocol, this banger version 1; what is newer does not work in VMs of this image: build another with 'banger image build'");
+    }
 }

@@ -82,6 +82,10 @@ pub struct ImageInfo {
     pub real_bytes: u64,
     /// The names of the VMs that use it.
     pub used_by: Vec<String>,
+    /// What is not as it was built; found by the lengths of its files, or, where that is asked
+    /// for, by their content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damage: Option<String>,
 }
 
 /// `POST /v1/images`: builds an image.

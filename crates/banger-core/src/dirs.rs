@@ -83,16 +83,28 @@ impl Dirs {
         self.state.join("bangerd.lock")
     }
 
+    /// What the daemon says where the command line starts it.
+    #[must_use]
+    pub fn daemon_log(&self) -> PathBuf {
+        self.state.join("bangerd.log")
+    }
+
     /// The daemon's socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.run.join("bangerd.sock")
     }
 
+    /// The folder of all images.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.state.join("images")
+    }
+
     /// The folder of an image, by its id.
     #[must_use]
     pub fn image(&self, id: &str) -> PathBuf {
-        self.state.join("images").join(id)
+        self.images().join(id)
     }
 
     /// The folder of a VM that it keeps for life, by its id.
@@ -152,6 +164,12 @@ pub mod vm_files {
     #[must_use]
     pub fn console(dir: &Path) -> PathBuf {
         dir.join("console.log")
+    }
+
+    /// What its vsock process said.
+    #[must_use]
+    pub fn vsock_log(dir: &Path) -> PathBuf {
+        dir.join("vsock.log")
     }
 
     /// What its VMM said.

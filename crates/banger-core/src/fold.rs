@@ -128,6 +128,19 @@ mod tests {
         }
     }
 
+    /// Order is by number, and how long a stage took is measured by who does it.
+    #[test]
+    fn a_clock_that_is_set_back_changes_nothing() {
+        let (mut ahead, mut back) = (OperationView::default(), OperationView::default());
+        for event in &events() {
+            ahead.apply(event);
+            back.apply(&Event { at_ms: 1000 - event.seq, ..event.clone() });
+        }
+        ahead.stages.iter_mut().for_each(|stage| stage.started_at_ms = 0);
+        back.stages.iter_mut().for_each(|stage| stage.started_at_ms = 0);
+        assert_eq!(ahead, back);
+    }
+
     #[test]
     fn the_last_event_carries_its_outcome() {
         let events = events();

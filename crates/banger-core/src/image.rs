@@ -45,6 +45,22 @@ pub struct Image {
     /// The version of the opencode server inside, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opencode: Option<String>,
+    /// Its files as they were made; none were written down before there was such a list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
+}
+
+/// A file of an image, by which damage to it is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ImagePart)]
+pub struct Part {
+    /// Its name in the image's folder.
+    pub name: String,
+    /// Its length, in bytes.
+    pub bytes: u64,
+    /// The SHA-256, in hexadecimal digits, of its blocks of 64 KiB that are not all zero,
+    /// each behind its number (64 bits, little endian): holes cost no time.
+    pub digest: String,
 }
 
 /// What an image was made from.

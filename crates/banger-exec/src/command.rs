@@ -134,6 +134,12 @@ impl Command {
         self.tool
     }
 
+    /// The variables of the environment that were set.
+    #[must_use]
+    pub fn environment(&self) -> &[(OsString, OsString)] {
+        &self.env
+    }
+
     /// The arguments.
     #[must_use]
     pub fn arguments(&self) -> &[OsString] {

@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use rustix::fs::{SeekFrom, seek};
+use rustix::io::Errno;
 
 use crate::{At as _, HostError};
 
@@ -37,7 +38,7 @@ fn sparse_copy(source: &File, target: &File) -> io::Result<()> {
         let data = match seek(source, SeekFrom::Data(at)) {
             Ok(data) => data,
             // No data up to the end of the file.
-            Err(rustix::io::Errno::NXIO) => break,
+            Err(Errno::NXIO) => break,
             Err(error) => return Err(error.into()),
         };
         let hole = seek(source, SeekFrom::Hole(data))?;
@@ -51,13 +52,20 @@ fn copy_range(source: &File, target: &File, from: u64, to: u64) -> io::Result<()
     let (mut read_at, mut write_at) = (from, from);
     while read_at < to {
         let left = usize::try_from((to - read_at).min(1 << 30)).map_err(io::Error::other)?;
-        let n = rustix::fs::copy_file_range(
+        let copied = rustix::fs::copy_file_range(
             source,
             Some(&mut read_at),
             target,
             Some(&mut write_at),
             left,
-        )?;
+        );
+        let n = match copied {
+            // Between file systems, or where the kernel cannot: by hand.
+            Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP) => {
+                return copy_by_hand(source, target, read_at, to);
+            }
+            other => other?,
+        };
         if n == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -65,10 +73,21 @@ fn copy_range(source: &File, target: &File, from: u64, to: u64) -> io::Result<()
     Ok(())
 }
 
+fn copy_by_hand(source: &File, target: &File, mut at: u64, to: u64) -> io::Result<()> {
+    let mut block = vec![0; 256 << 10];
+    while at < to {
+        let left = usize::try_from(to - at).unwrap_or(usize::MAX).min(block.len());
+        source.read_exact_at(&mut block[..left], at)?;
+        target.write_all_at(&block[..left], at)?;
+        at += left as u64;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn holes_stay_holes_and_data_stays_data() {
@@ -83,5 +102,9 @@ mod tests {
         let real = std::fs::metadata(&to).unwrap().blocks() * 512;
         assert!(real < 1 << 20, "{real} bytes allocated");
         assert!(clone_file(&from, &to).is_err(), "overwrote a file");
+        let by_hand = dir.path().join("by hand");
+        let target = File::create(&by_hand).unwrap();
+        copy_by_hand(&File::open(&from).unwrap(), &target, 0, 64 << 20).unwrap();
+        assert_eq!(std::fs::read(&from).unwrap(), std::fs::read(&by_hand).unwrap());
     }
 }

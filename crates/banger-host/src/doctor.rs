@@ -16,6 +16,7 @@ use banger_exec::Tools;
 pub use storage::{Storage, storage};
 pub use user::{User, user};
 
+use crate::QemuVersion;
 use crate::facts::{Kvm, kvm_at};
 
 /// What is looked at. Tests put a host of their own making in its place.
@@ -34,6 +35,8 @@ pub struct Scene<'a> {
     pub agent: (&'a Path, Option<String>),
     /// Who runs VMs.
     pub user: &'a User,
+    /// The version of QEMU, if there is one that says it.
+    pub qemu: Option<QemuVersion>,
     /// The file system of the state folder, or why it cannot be looked at.
     pub storage: Result<&'a Storage, String>,
 }

@@ -6,12 +6,14 @@ pub mod doctor;
 mod facts;
 mod process;
 mod resources;
+mod version;
 
 pub use copy::clone_file;
 pub use disk::allocated;
 pub use facts::{Kvm, boot_id, kvm, tsc_khz};
 pub use process::{Exit, Usage, exit_handle, find, identify, is_alive, kill, usage};
 pub use resources::{Ended, Host, HostOps};
+pub use version::{OLDEST_QEMU, QemuVersion, qemu_version};
 
 use std::path::{Path, PathBuf};
 
@@ -34,11 +36,13 @@ pub enum HostError {
     /// A program.
     #[error(transparent)]
     Exec(#[from] ExecError),
-    /// A process that ended as soon as it was started.
-    #[error("{what} ended at once{}", tail(log))]
+    /// A process that ended when it was to begin its work.
+    #[error("{what} ended as soon as it was started ({how}){}", tail(log))]
     EndedAtOnce {
         /// What it is.
         what: String,
+        /// Its exit status or signal, as far as known.
+        how: String,
         /// The end of its log.
         log: String,
     },

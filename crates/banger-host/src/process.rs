@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use banger_core::resource::ProcessId;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid,
+};
 use tokio::io::unix::AsyncFd;
 
 use crate::{HostError, boot_id};
@@ -108,9 +110,7 @@ impl Exit {
     #[must_use]
     pub fn reap(&self) -> Option<String> {
         let id = WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.fd));
-        let status = waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG).ok()??;
-        let code = status.exit_status().map(|code| format!("exit status {code}"));
-        code.or_else(|| status.terminating_signal().map(|signal| format!("signal {signal}")))
+        how(waitid(id, WaitIdOptions::EXITED | WaitIdOptions::NOHANG).ok()??)
     }
 
     /// Waits for the end; returns whether it came in time.
@@ -152,13 +152,16 @@ pub fn exit_handle(process: &ProcessId) -> io::Result<Option<Exit>> {
     }
 }
 
-/// Collects a child of ours that has ended.
-pub(crate) fn reap(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        // Not a child, or not ended: nothing to collect.
-        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-    }
+/// Collects a child of ours that has ended, and says how it ended; nothing if it is no
+/// child, or has not ended.
+pub(crate) fn reap(pid: u32) -> Option<String> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw)?;
+    how(waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).ok()??)
+}
+
+fn how(status: WaitIdStatus) -> Option<String> {
+    let code = status.exit_status().map(|code| format!("exit status {code}"));
+    code.or_else(|| status.terminating_signal().map(|signal| format!("signal {signal}")))
 }
 
 /// Ends a process: asks first unless `at_once`, then kills. Fine if it is gone.

@@ -179,11 +179,11 @@ fn find_processes(role: Role, args: &[String]) -> Result<Vec<ProcessId>, HostErr
 
 /// What a process that is gone left in its log.
 fn ended_at_once(pid: u32, tool: Tool, log: &Path, from: u64) -> HostError {
-    crate::process::reap(pid);
+    let how = crate::process::reap(pid).unwrap_or_else(|| "nobody saw how".to_owned());
     let text = fs::read(log).unwrap_or_default();
     let from = usize::try_from(from).unwrap_or(usize::MAX).min(text.len());
     let log = String::from_utf8_lossy(&text[from..]).into_owned();
-    HostError::EndedAtOnce { what: tool.program().to_owned(), log }
+    HostError::EndedAtOnce { what: tool.program().to_owned(), how, log }
 }
 
 fn sync(path: &Path) -> Result<(), HostError> {

@@ -23,7 +23,7 @@ use banger_core::size::Size;
 
 use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
 use crate::namespace::Namespace;
-use crate::{ext4, initramfs, manifest, opencode};
+use crate::{ext4, initramfs, manifest, opencode, parts};
 
 /// The suite when none is asked for.
 pub const DEFAULT_SUITE: &str = "bookworm";
@@ -103,7 +103,7 @@ impl Build<'_> {
         self.seal(files::ROOTFS)?;
 
         self.stage("describe")?;
-        let image = self.describe(kernel.release);
+        let image = self.describe(kernel.release)?;
         self.save(files::DESCRIPTION, &serde_json::to_vec_pretty(&image)?)?;
         let folder = File::open(self.staging).and_then(|folder| folder.sync_all());
         folder.map_err(BuildError::io("write to disk", self.staging))?;
@@ -129,9 +129,11 @@ impl Build<'_> {
         Ok(Some(opencode::download(cache, &self.env.cancel, &progress)?))
     }
 
-    fn describe(&self, kernel_release: String) -> Image {
+    fn describe(&self, kernel_release: String) -> Result<Image, BuildError> {
         let request = self.request;
-        Image {
+        let names = [files::KERNEL, files::INITRAMFS, files::ROOTFS, files::MANIFEST];
+        let parts = parts::record(self.staging, &names);
+        Ok(Image {
             id: request.id.clone(),
             name: request.name.clone(),
             source: Source::Debian { suite: request.suite.clone() },
@@ -143,7 +145,8 @@ impl Build<'_> {
             },
             rootfs_size: request.size,
             opencode: request.opencode.then(|| opencode::VERSION.to_owned()),
-        }
+            parts: parts.map_err(BuildError::io("read the files in", self.staging))?,
+        })
     }
 
     /// Writes a file of the image for good.
@@ -170,6 +173,23 @@ impl Build<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn image() -> Image {
+        Image {
+            id: ImageId::from_bits(1),
+            name: "debian".parse().unwrap(),
+            source: Source::Debian { suite: DEFAULT_SUITE.to_owned() },
+            created_at: 0,
+            boot_set: BootSet {
+                kernel_release: "6".to_owned(),
+                boot_args: String::new(),
+                agent_version: "0".to_owned(),
+            },
+            rootfs_size: DEFAULT_SIZE,
+            opencode: None,
+            parts: Vec::new(),
+        }
+    }
 
     pub(crate) fn request() -> DebianRequest {
         DebianRequest {

@@ -18,5 +18,6 @@ pub mod manifest;
 pub mod modules;
 pub mod namespace;
 pub mod opencode;
+pub mod parts;
 pub mod seed;
 pub mod vmlinux;

@@ -59,6 +59,7 @@ async fn connection(world: &WorldRef, path: &Path, stream: UnixStream) -> io::Re
         (Some("GET"), Some("/health")) => {
             let health = Health {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                protocol: agent::PROTOCOL,
                 boot_id: vmm.pid.to_string(),
                 uptime_ms: 1,
                 sshd: Service::Starting,

@@ -329,15 +329,29 @@ pub enum Image {
     #[command(visible_alias = "ls", after_help = "Example:\n  banger image list")]
     List(Format),
     /// Show an image
-    #[command(after_help = "Example:\n  banger image show debian --json")]
+    #[command(
+        after_help = "Examples:\n  banger image show debian --json\n  banger image show debian --verify"
+    )]
     Show(ShowImage),
     /// Delete an image that no VM uses
     #[command(visible_alias = "rm", after_help = "Example:\n  banger image delete debian")]
-    Delete(ShowImage),
+    Delete(DeleteImage),
 }
 
 #[derive(Debug, Args)]
 pub struct ShowImage {
+    /// The image: name, id or start of the id
+    #[arg(value_parser = key, add = complete::an_image())]
+    pub image: String,
+    /// Read its files and compare them with what was built; fail if they differ
+    #[arg(long)]
+    pub verify: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct DeleteImage {
     /// The image: name, id or start of the id
     #[arg(value_parser = key, add = complete::an_image())]
     pub image: String,

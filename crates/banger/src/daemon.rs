@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use banger_core::api::{DaemonStatus, StopDaemon};
 use banger_core::dirs::Dirs;
-use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+use banger_exec::{Command, ExecError, HostRunner, Runner as _, Tool, Tools};
 use banger_wire::{Client, Endpoint, Method, WireError};
 
 use crate::error::CommandError;
@@ -149,10 +149,22 @@ pub fn program() -> Command {
 
 /// Starts the daemon and waits until it answers.
 pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(&dirs.state)?;
-    let log = dirs.state.join("bangerd.log");
+    let elsewhere = || {
+        let state = dirs.state.display();
+        format!("make {state} yours and writable, or set XDG_STATE_HOME to another folder")
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(&dirs.state).map_err(|error| {
+        let message = format!("cannot create {}: {error}", dirs.state.display());
+        CommandError::new(message).remedy(elsewhere())
+    })?;
+    let log = dirs.daemon_log();
     let from = std::fs::metadata(&log).map_or(0, |m| m.len());
-    let pid = HostRunner::new(Tools::discover()).detach(&program(), &log)?;
+    let pid = match HostRunner::new(Tools::discover()).detach(&program(), &log) {
+        Err(error @ ExecError::Log { .. }) => {
+            return Err(CommandError::from(error).remedy(elsewhere()));
+        }
+        other => other?,
+    };
     let deadline = Instant::now() + START_LIMIT;
     loop {
         if let Some(status) = status(dirs).await? {
@@ -162,8 +174,9 @@ pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
         let ended = ended(pid) && !is_held(&dirs.lock());
         if ended || Instant::now() > deadline {
             let what = if ended { "ended at once" } else { "does not answer" };
-            let message = format!("the daemon {what}:\n{}", log_tail(&log, from));
-            let remedy = format!("its log is {}", log.display());
+            let Words { messages, remedy } = log_tail(&log, from);
+            let message = format!("the daemon {what}:\n{messages}");
+            let remedy = remedy.unwrap_or_else(|| format!("its log is {}", log.display()));
             return Err(CommandError::new(message).remedy(remedy).code(5));
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -199,16 +212,54 @@ fn ended(pid: u32) -> bool {
     matches!(state, None | Some('Z' | 'X'))
 }
 
+/// What the daemon logged.
+#[derive(Debug, PartialEq, Eq)]
+struct Words {
+    messages: String,
+    /// What the last of them says to do.
+    remedy: Option<String>,
+}
+
 /// The messages that the daemon logged since `from`.
-fn log_tail(log: &Path, from: u64) -> String {
+fn log_tail(log: &Path, from: u64) -> Words {
     let text = std::fs::read(log).unwrap_or_default();
     let from = usize::try_from(from).unwrap_or(0).min(text.len());
-    let text = String::from_utf8_lossy(&text[from..]).into_owned();
-    let message = |line: &str| {
+    words(&String::from_utf8_lossy(&text[from..]))
+}
+
+fn words(text: &str) -> Words {
+    let field = |line: &str, name: &str| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(value.get("fields")?.get("message")?.as_str()?.to_owned())
+        Some(value.get("fields")?.get(name)?.as_str()?.to_owned())
     };
-    let lines: Vec<_> =
-        text.lines().map(|line| message(line).unwrap_or_else(|| line.to_owned())).collect();
-    lines[lines.len().saturating_sub(5)..].join("\n")
+    // What is no JSON tells of something that went wrong, too.
+    let matters = |line: &&str| {
+        let value = serde_json::from_str::<serde_json::Value>(line);
+        value.map_or(true, |value| value.get("level").is_none_or(|level| level == "ERROR"))
+    };
+    let lines: Vec<_> = text.lines().filter(matters).collect();
+    let last = &lines[lines.len().saturating_sub(5)..];
+    let message = |line: &&str| field(line, "message").unwrap_or_else(|| (*line).to_owned());
+    Words {
+        messages: last.iter().map(message).collect::<Vec<_>>().join("\n"),
+        remedy: last.last().and_then(|line| field(line, "remedy")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_daemon_said_last_is_shown_with_its_remedy() {
+        let said = words(
+            r#"not JSON
+{"level":"INFO","fields":{"message":"so far"}}
+{"level":"ERROR","fields":{"message":"it is full","remedy":"make room"}}
+"#,
+        );
+        assert_eq!(said.messages, "not JSON\nit is full");
+        assert_eq!(said.remedy.as_deref(), Some("make room"));
+        assert_eq!(words(""), Words { messages: String::new(), remedy: None });
+    }
 }

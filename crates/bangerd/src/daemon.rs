@@ -1,5 +1,6 @@
 //! The daemon from its start to its end.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::engine::{Engine, Parts};
-use crate::error::OpError;
+use crate::error::{FREE_SPACE, OpError};
 use crate::serve::api;
 use crate::serve::socket::{self, SocketError};
 use crate::store::{Store, StoreError};
@@ -50,10 +51,35 @@ pub enum DaemonError {
     File {
         /// Its path.
         path: PathBuf,
+        /// The variable of the environment by which it can be put elsewhere.
+        variable: &'static str,
         /// What the kernel said.
         #[source]
         source: std::io::Error,
     },
+}
+
+impl DaemonError {
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::File { variable, source, .. }
+            | Self::Socket(SocketError::File { variable, source, .. }) => {
+                Some(match source.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => FREE_SPACE.to_owned(),
+                    ErrorKind::IsADirectory => "remove it: a file of ours goes there".to_owned(),
+                    _ => format!("make it yours and writable, or set {variable} to another folder"),
+                })
+            }
+            Self::Socket(SocketError::Busy(_)) => {
+                Some("'banger daemon status' tells of it, 'banger daemon stop' ends it".to_owned())
+            }
+            Self::Config { path, .. } => Some(format!("correct {}", path.display())),
+            Self::Store(error) => error.remedy(),
+            Self::Dirs(_) | Self::Reconcile(_) => None,
+        }
+    }
 }
 
 /// Reads the configuration; the defaults where there is none.
@@ -64,8 +90,8 @@ pub fn read_config(dirs: &Dirs) -> Result<Config, DaemonError> {
     let path = dirs.config_file();
     match std::fs::read_to_string(&path) {
         Ok(text) => Config::parse(&text).map_err(|source| DaemonError::Config { path, source }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
-        Err(source) => Err(DaemonError::File { path, source }),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Config::default()),
+        Err(source) => Err(DaemonError::File { path, variable: "XDG_CONFIG_HOME", source }),
     }
 }
 
@@ -76,8 +102,11 @@ pub fn read_config(dirs: &Dirs) -> Result<Config, DaemonError> {
 pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     let config = read_config(&dirs)?;
     let lock = socket::lock(&dirs)?;
-    make_private(&dirs.cache)
-        .map_err(|source| DaemonError::File { path: dirs.cache.clone(), source })?;
+    make_private(&dirs.cache).map_err(|source| DaemonError::File {
+        path: dirs.cache.clone(),
+        variable: "XDG_CACHE_HOME",
+        source,
+    })?;
     raise_descriptor_limit();
     let store = Store::open(&dirs.state.join("banger.db"))?;
     let runner: Arc<dyn Runner> = Arc::new(HostRunner::new(Tools::discover()));
@@ -104,11 +133,9 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     );
     let stop = Arc::new(Notify::new());
     let router = api::router(engine.clone(), stop.clone());
-    let mut server = tokio::spawn(socket::serve(listener, router));
-    let served = tokio::select! {
-        served = &mut server => served,
-        () = until_told(&stop) => Ok(Ok(())),
-    };
+    tokio::spawn(socket::serve(listener, router));
+    tokio::spawn(engine.clone().bound_logs());
+    until_told(&stop).await;
     // What is under way unwinds, and whoever follows it is told; a daemon that ends in the
     // middle leaves that to the next one.
     engine.cancel_all();
@@ -119,11 +146,13 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     // For the last replies, the one to a stop among them.
     tokio::time::sleep(Duration::from_millis(100)).await;
     let _ = std::fs::remove_file(dirs.socket());
+    if let Err(error) = engine.store.settle().await {
+        tracing::warn!(%error, "the database's log stays beside it");
+    }
     tracing::info!("bangerd ends; VMs run on");
     // The lock is held until the process is gone, and with it all that it does.
     std::mem::forget(lock);
-    let served = served.unwrap_or_else(|error| Err(error.into()));
-    served.map_err(|source| DaemonError::File { path: dirs.socket(), source })
+    Ok(())
 }
 
 /// Each VM and each client takes a few descriptors; the usual limit is for

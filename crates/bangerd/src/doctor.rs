@@ -4,10 +4,13 @@
 use std::path::Path;
 
 use banger_core::dirs::Dirs;
-use banger_core::doctor::DoctorReport;
-use banger_exec::Tools;
+use banger_core::doctor::{Check, DoctorReport};
+use banger_core::image::{Image, files};
+use banger_exec::{HostRunner, Tools};
 use banger_host::doctor::{Scene, examine, storage, user};
+use banger_host::qemu_version;
 use banger_image::elf::check_static;
+use banger_image::parts;
 
 use crate::daemon::{companion, read_config};
 use crate::error::chain;
@@ -19,16 +22,47 @@ pub fn report(dirs: &Dirs) -> DoctorReport {
     let config = read_config(dirs).map_err(|error| chain(&error));
     let storage = storage(&dirs.state).map_err(|error| chain(&error));
     let agent = companion("banger-agent");
-    examine(&Scene {
+    let tools = Tools::discover();
+    let mut report = examine(&Scene {
         root,
         env: &|name| std::env::var_os(name),
-        tools: &Tools::discover(),
+        tools: &tools,
         dirs,
         config: config.as_ref().map_err(Clone::clone),
         agent: (&agent, flaw(&agent)),
         user: &user(root),
+        qemu: qemu_version(&HostRunner::new(tools.clone())),
         storage: storage.as_ref().map_err(Clone::clone),
-    })
+    });
+    report.checks.push(images(&dirs.images()));
+    report
+}
+
+/// Whether the images are as they were built, by the lengths of their files: a daemon is not
+/// needed for that, nor much time.
+fn images(folder: &Path) -> Check {
+    const NAME: &str = "images";
+    let described = |dir: &Path| -> Option<Image> {
+        serde_json::from_slice(&std::fs::read(dir.join(files::DESCRIPTION)).ok()?).ok()
+    };
+    let (mut whole, mut damaged) = (Vec::new(), Vec::new());
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let dir = entry.path();
+        match described(&dir) {
+            None => damaged.push(format!("{} holds no image.json", dir.display())),
+            Some(image) => match parts::check(&dir, &image) {
+                Ok(()) => whole.push(image.name.to_string()),
+                Err(damage) => damaged.push(format!("'{}': {damage}", image.name)),
+            },
+        }
+    }
+    whole.sort();
+    match (damaged.is_empty(), whole.is_empty()) {
+        (true, true) => Check::ok(NAME, "none yet"),
+        (true, false) => Check::ok(NAME, whole.join(", ")),
+        (false, _) => Check::warning(NAME, damaged.join("; "))
+            .remedy("put the files back, or delete the image and build it again"),
+    }
 }
 
 /// What is wrong with the agent.

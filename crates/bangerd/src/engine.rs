@@ -4,6 +4,7 @@
 //! through [`resources`], which writes it down first.
 
 mod inspect;
+pub mod logs;
 pub mod oplog;
 pub mod reconcile;
 pub mod resources;
@@ -32,7 +33,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{now, now_ms};
 use crate::engine::oplog::OpLog;
 use crate::engine::task::{Message, VmTask};
-use crate::engine::vm::VmCtx;
+use crate::engine::vm::{Look, VmCtx};
+use crate::error::chain;
 use crate::store::vms::VmRow;
 use crate::store::{Store, StoreError, images, operations, vms};
 
@@ -67,8 +69,14 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     parts: Parts,
-    tasks: Mutex<HashMap<VmId, mpsc::UnboundedSender<Message>>>,
+    tasks: Mutex<HashMap<VmId, Task>>,
     cancels: Mutex<HashMap<OperationId, Cancel>>,
+}
+
+/// A VM's task as the others see it.
+struct Task {
+    look: Look,
+    messages: mpsc::UnboundedSender<Message>,
 }
 
 impl std::ops::Deref for Engine {
@@ -150,13 +158,26 @@ impl Engine {
     pub(crate) fn spawn_task(&self, ctx: VmCtx) -> mpsc::UnboundedSender<Message> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let id = ctx.vm().id;
-        lock(&self.0.tasks).insert(id.clone(), sender.clone());
+        let task = Task { look: ctx.look(), messages: sender.clone() };
+        lock(&self.0.tasks).insert(id.clone(), task);
         let engine = self.clone();
         tokio::spawn(async move {
             VmTask::new(engine.clone(), ctx, receiver).run().await;
             lock(&engine.0.tasks).remove(&id);
         });
         sender
+    }
+
+    /// Where to send messages for a VM.
+    fn task(&self, vm: &VmId) -> Option<mpsc::UnboundedSender<Message>> {
+        lock(&self.0.tasks).get(vm).map(|task| task.messages.clone())
+    }
+
+    /// The folders of the VMs that have a VMM.
+    fn running(&self) -> Vec<PathBuf> {
+        let tasks = lock(&self.0.tasks);
+        let running = tasks.iter().filter(|(_, task)| task.look.runs());
+        running.map(|(id, _)| self.dirs.vm(id.as_str())).collect()
     }
 
     /// Defines a VM and begins to create it.
@@ -233,7 +254,7 @@ impl Engine {
         wait: WaitFor,
     ) -> Result<OperationId, ApiError> {
         let gone = || ApiError::new(ErrorKind::NotFound, "the VM is gone");
-        let task = lock(&self.0.tasks).get(vm).cloned().ok_or_else(gone)?;
+        let task = self.task(vm).ok_or_else(gone)?;
         let (reply, answer) = oneshot::channel();
         task.send(Message::Request { request, wait, reply }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -245,7 +266,7 @@ impl Engine {
     /// There is no such VM, its state does not allow it, or the change cannot be.
     pub async fn change(&self, vm: &VmId, change: ChangeVm) -> Result<Vm, ApiError> {
         let gone = || ApiError::new(ErrorKind::NotFound, "the VM is gone");
-        let task = lock(&self.0.tasks).get(vm).cloned().ok_or_else(gone)?;
+        let task = self.task(vm).ok_or_else(gone)?;
         let (reply, answer) = oneshot::channel();
         task.send(Message::Change { change, reply }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
@@ -319,11 +340,11 @@ fn only<T>(mut found: Vec<T>, what: &str, key: &str, remedy: &str) -> Result<T, 
 
 /// The API's error for a failure of the database.
 pub fn store_error(error: StoreError) -> ApiError {
-    match error {
-        StoreError::NameTaken(_) => ApiError::new(ErrorKind::Conflict, error.to_string())
-            .remedy("choose another name, or delete the one that has it"),
-        error => ApiError::new(ErrorKind::Internal, crate::error::chain(&error)),
-    }
+    let kind = match error {
+        StoreError::NameTaken(_) => ErrorKind::Conflict,
+        _ => ErrorKind::Internal,
+    };
+    ApiError { kind, message: chain(&error), remedy: error.remedy() }
 }
 
 /// 128 random bits as hexadecimal digits.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use banger_core::operation::Failure;
 use banger_core::vm::IllegalTransition;
-use banger_exec::ExecError;
-use banger_host::HostError;
+use banger_exec::{ExecError, Tool};
+use banger_host::{HostError, OLDEST_QEMU, QemuVersion};
 use banger_image::build::BuildError;
+use banger_image::parts::Damage;
 use banger_image::seed::SeedError;
 use banger_wire::WireError;
 
@@ -57,6 +58,9 @@ pub enum OpError {
     /// The way to the guest ended while it was waited for.
     #[error("the VM's vsock process, vhost-device-vsock, ended while the VM was starting")]
     VsockEnded,
+    /// The guest's kernel panicked.
+    #[error("the guest's kernel panicked")]
+    Panicked,
     /// A readiness stage was not reached in time.
     #[error("the VM did not reach '{stage}' within {} s: {last}", limit.as_secs())]
     NotReady {
@@ -73,6 +77,23 @@ pub enum OpError {
     /// The work seed could not be made.
     #[error("the home of the VM could not be made")]
     Seed(#[from] SeedError),
+    /// An image is not as it was built.
+    #[error("the image '{image}' is damaged")]
+    Damaged {
+        /// Its name.
+        image: String,
+        /// What of it.
+        #[source]
+        damage: Damage,
+    },
+    /// QEMU is of a version that cannot run our machines.
+    #[error("QEMU {found} is too old, {OLDEST_QEMU} or newer is needed: {why}")]
+    TooOld {
+        /// Its version.
+        found: QemuVersion,
+        /// How the start failed.
+        why: Box<OpError>,
+    },
     /// A VM's segment could not be made.
     #[error(transparent)]
     Segment(#[from] banger_image::initramfs::InitramfsError),
@@ -108,16 +129,37 @@ impl OpError {
     }
 
     fn remedy(&self) -> Option<String> {
+        if says_full(&chain(self)) {
+            return Some(FREE_SPACE.to_owned());
+        }
         match self {
+            Self::Store(error) => error.remedy(),
+            Self::TooOld { .. } => Some(format!("install a newer {}", Tool::QemuSystem.package())),
+            Self::Damaged { damage, .. } => Some(format!(
+                "put a backup of {} back, or build another image with 'banger image build debian \
+                 --name NAME'; the VMs of this one cannot start without it",
+                damage.path.display()
+            )),
             Self::Host(HostError::Exec(ExecError::NotInstalled(tool)))
             | Self::Exec(ExecError::NotInstalled(tool)) => Some(format!(
-                "install {} ('banger doctor' says what else is missing)",
-                tool.package()
+                "install {}; 'banger doctor' says how, and what else is missing",
+                tool.program()
             )),
-            Self::NotReady { stage, .. } => Some(format!(
-                "look at 'banger vm logs'; if the machine is only slow, raise 'ready_seconds' in the \
-                 configuration, or wait for less than '{stage}' with --wait"
-            )),
+            Self::Host(HostError::EndedAtOnce { .. }) => {
+                Some("'banger doctor' says what does not work here".to_owned())
+            }
+            Self::NotReady { stage, .. } => {
+                let slow =
+                    "if this machine is only slow, raise 'ready_seconds' in the configuration";
+                Some(match *stage {
+                    "boot" => format!("'banger doctor' says what does not work here; {slow}"),
+                    "agent" => format!("the console tells more ('banger vm logs'); {slow}"),
+                    stage => format!(
+                        "the console tells more ('banger vm logs'); {slow}, or wait for less than \
+                         '{stage}' with --wait"
+                    ),
+                })
+            }
             Self::DiskGone(_) => Some("put the file back, or delete the VM".to_owned()),
             Self::VsockEnded => {
                 Some("start it again; vsock.log in its folder tells why".to_owned())
@@ -129,7 +171,9 @@ impl OpError {
                 "what is in it is copied to /root of each new VM: keep only small files in it"
                     .to_owned(),
             ),
-            Self::Ended { .. } => Some("the end of its console tells why".to_owned()),
+            Self::Ended { .. } | Self::Panicked => {
+                Some("the end of its console tells why".to_owned())
+            }
             _ => None,
         }
     }
@@ -139,6 +183,15 @@ impl OpError {
     pub fn failure(&self, rollback: Vec<String>, console: String) -> Failure {
         Failure { message: chain(self), rollback, console, remedy: self.remedy() }
     }
+}
+
+/// What to do about a full disk.
+pub(crate) const FREE_SPACE: &str = "make room on that disk: delete what is not needed ('banger \
+    vm delete', 'banger image delete'), then do the same again; 'banger doctor' shows what is free";
+
+/// Whether a message tells of a full disk, in the words of the kernel (errno(3)).
+fn says_full(message: &str) -> bool {
+    ["No space left on device", "Disk quota exceeded"].iter().any(|said| message.contains(said))
 }
 
 /// An error with its causes, outermost first.
@@ -156,4 +209,39 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_whoever_met_it() {
+        let full = || std::io::Error::from_raw_os_error(28);
+        let by_program = ExecError::Failed {
+            command: "mke2fs /s/rootfs.ext4".to_owned(),
+            status: "exit status 1".to_owned(),
+            stdout: String::new(),
+            stderr: "mke2fs: No space left on device while writing".to_owned(),
+        };
+        let by_file =
+            || BuildError::Io { action: "write", path: "/s/vmlinux".into(), source: full() };
+        let unclean = BuildError::Unclean {
+            cause: Box::new(by_file()),
+            left: "/s".into(),
+            release: Box::new(by_file()),
+        };
+        for error in [
+            OpError::file("write /r/initramfs.cpio")(full()),
+            OpError::Exec(by_program),
+            OpError::Build(by_file()),
+            OpError::Build(unclean),
+            OpError::Store(StoreError::Full("/s/banger.db".into())),
+        ] {
+            let failure = error.failure(Vec::new(), String::new());
+            assert_eq!(failure.remedy.as_deref(), Some(FREE_SPACE), "{}", failure.message);
+        }
+        let other = OpError::file("write /x")(std::io::Error::from_raw_os_error(13));
+        assert_eq!(other.failure(Vec::new(), String::new()).remedy, None);
+    }
 }

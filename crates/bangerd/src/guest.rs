@@ -177,6 +177,12 @@ impl Probe<'_> {
     }
 }
 
+/// Whether a console tells that the guest's kernel gave up (kernel/panic.c).
+#[must_use]
+pub fn panicked(console: &str) -> bool {
+    console.contains("Kernel panic - not syncing")
+}
+
 /// The last lines of a console or log behind `from` bytes, without control
 /// characters; nothing if it cannot be read.
 #[must_use]

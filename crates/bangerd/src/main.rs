@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use banger_core::dirs::{Dirs, DirsError};
+use bangerd::daemon::{self, DaemonError};
+use bangerd::doctor;
 use bangerd::error::chain;
 use bangerd::serve::api::BUILD;
 use bangerd::serve::openapi;
-use bangerd::{daemon, doctor};
 use tracing_subscriber::EnvFilter;
 
 const USAGE: &str = "\
@@ -37,18 +38,24 @@ async fn main() -> ExitCode {
         _ => return say(USAGE, 2),
     }
     let filter = EnvFilter::try_from_env("BANGERD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // On a disk that is full, to complain of the log in the log would be a panic.
+        .log_internal_errors(false)
+        .init();
     // A bug ends the daemon, not some task that others wait for: the next one takes up what
     // runs and unwinds the rest, as after any crash.
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!("{panic}");
         std::process::exit(70);
     }));
-    let run = async { daemon::run(dirs()?).await };
+    let run = async { daemon::run(dirs().map_err(DaemonError::from)?).await };
     let code = match run.await {
         Ok(()) => 0,
         Err(error) => {
-            tracing::error!("{}", chain(&error));
+            tracing::error!(remedy = error.remedy(), "{}", chain(&error));
             1
         }
     };

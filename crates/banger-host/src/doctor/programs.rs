@@ -4,6 +4,7 @@ use banger_core::doctor::Check;
 use banger_exec::{Tool, is_program, quote, tools_folder};
 
 use super::Scene;
+use crate::OLDEST_QEMU;
 
 /// What running VMs takes.
 const RUNNING: &[Tool] = &[
@@ -44,7 +45,15 @@ impl Scene<'_> {
 
     fn program(&self, tool: Tool) -> Check {
         if let Ok(path) = self.tools.path(tool) {
-            return Check::ok(tool.program(), path.display().to_string());
+            let path = path.display();
+            return match self.qemu.filter(|found| tool == Tool::QemuSystem && *found < OLDEST_QEMU)
+            {
+                None => Check::ok(tool.program(), path.to_string()),
+                Some(found) => {
+                    let detail = format!("{path} is {found}; {OLDEST_QEMU} or newer is needed");
+                    Check::warning(tool.program(), detail).remedy(self.install(tool.package()))
+                }
+            };
         }
         let remedy = match tool {
             Tool::VhostDeviceVsock => install_vsock(),

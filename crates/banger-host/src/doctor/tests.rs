@@ -1,4 +1,5 @@
 use super::*;
+use crate::OLDEST_QEMU;
 use banger_core::doctor::Status;
 use banger_core::size::Size;
 use banger_exec::Tool;
@@ -13,6 +14,7 @@ struct FakeHost {
     config: Result<Config, String>,
     agent: Option<String>,
     user: User,
+    qemu: Option<QemuVersion>,
     storage: Storage,
 }
 
@@ -30,6 +32,7 @@ impl FakeHost {
             config: Ok(Config::default()),
             agent: None,
             user: User { uid: 1000, name: "me".to_owned() },
+            qemu: Some(OLDEST_QEMU),
             storage: Storage {
                 folder: root.join("home"),
                 free: Size::gib(64),
@@ -82,6 +85,7 @@ impl FakeHost {
             config: self.config.as_ref().map_err(Clone::clone),
             agent: (Path::new("/bin/banger-agent"), self.agent.clone()),
             user: &self.user,
+            qemu: self.qemu,
             storage: Ok(&self.storage),
         })
     }
@@ -296,4 +300,14 @@ fn a_firecracker_that_is_configured_must_be_a_program() {
     host.write("fc", "");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(host.complaints(), "");
+}
+
+#[test]
+fn a_qemu_that_is_too_old_is_told() {
+    let mut host = FakeHost::new();
+    host.qemu = Some(QemuVersion(5, 2));
+    insta::assert_snapshot!(host.complaints(), @r"
+    warning qemu-system-x86_64: /bin/qemu-system-x86_64 is 5.2; 7.2 or newer is needed
+      sudo apt-get install --no-remove qemu-system-x86
+    ");
 }

@@ -1,6 +1,7 @@
 //! `banger image`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use banger_core::api::{BuildImage, ImageInfo};
 use banger_core::image::{Image, Source};
@@ -12,6 +13,9 @@ use crate::cli::{self, Build, BuildDebian};
 use crate::error::CommandError;
 use crate::follow::{self, OK};
 use crate::{daemon, output};
+
+/// How long an image may take to be read whole.
+const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 
 pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
     match command {
@@ -29,13 +33,16 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
         }
         cli::Image::Show(args) => {
             let client = daemon::connect().await?;
-            let image: ImageInfo = client.get(&format!("/v1/images/{}", args.image)).await?;
+            // All of it is read: that may take a while on a slow disk.
+            let client = if args.verify { client.within(VERIFY_LIMIT) } else { client };
+            let path = format!("/v1/images/{}?verify={}", args.image, args.verify);
+            let image: ImageInfo = client.get(&path).await?;
             if args.format.json {
                 output::json(&image)
             } else {
                 output::line(&describe(&image))
             }
-            Ok(OK)
+            Ok(if args.verify && image.damage.is_some() { ExitCode::FAILURE } else { OK })
         }
         cli::Image::Delete(args) => {
             let client = daemon::connect().await?;
@@ -87,10 +94,11 @@ fn table(list: &[ImageInfo]) -> String {
             Size::bytes(info.apparent_bytes).to_string(),
             Size::bytes(info.real_bytes).to_string(),
             image.opencode.clone().unwrap_or_else(|| "-".to_owned()),
+            info.damage.clone().unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = list.iter().map(row).collect();
-    output::table(&["NAME", "ID", "SOURCE", "KERNEL", "SIZE", "ON DISK", "OPENCODE"], &rows)
+    output::table(&["NAME", "ID", "SOURCE", "KERNEL", "SIZE", "ON DISK", "OPENCODE", ""], &rows)
 }
 
 fn describe(info: &ImageInfo) -> String {
@@ -109,5 +117,7 @@ fn describe(info: &ImageInfo) -> String {
         ("agent", image.boot_set.agent_version.clone()),
         ("used by", users),
     ];
-    lines.map(|(name, value)| format!("{name:<11}{value}")).join("\n")
+    let damage = info.damage.iter().map(|damage| ("damage", damage.clone()));
+    let lines = lines.into_iter().chain(damage);
+    lines.map(|(name, value)| format!("{name:<11}{value}")).collect::<Vec<_>>().join("\n")
 }

@@ -81,7 +81,11 @@ async fn delete(args: Delete) -> Result<ExitCode, CommandError> {
     let client = daemon::connect().await?;
     let mut vms: Vec<Vm> = Vec::new();
     for key in &args.vms {
-        vms.push(client.get(&format!("/v1/vms/{key}")).await?);
+        let vm: Vm = client.get(&format!("/v1/vms/{key}")).await?;
+        // Named twice, by its name and its id perhaps, it is deleted once.
+        if vms.iter().all(|other| other.id != vm.id) {
+            vms.push(vm);
+        }
     }
     if !args.yes {
         confirm(&vms)?;

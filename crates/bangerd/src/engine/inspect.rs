@@ -12,6 +12,7 @@ use banger_core::image::Image;
 use banger_core::resource::{ProcessId, ResourceSpec, Role};
 use banger_core::vm::Vm;
 use banger_host::{Usage, allocated, usage};
+use banger_image::parts;
 use banger_wire::agent::AgentClient;
 
 use crate::clock::now;
@@ -36,7 +37,7 @@ impl Engine {
         };
         let ports = AgentClient::new(Path::new(&run.vsock), AGENT_LIMIT).ports().await;
         ports.map_err(|error| {
-            let message = format!("the agent in '{}' does not answer: {}", vm.name, chain(&error));
+            let message = format!("the ports of '{}' cannot be told: {}", vm.name, chain(&error));
             ApiError::new(ErrorKind::Internal, message)
                 .remedy(format!("see 'banger vm logs {}'", vm.name))
         })
@@ -74,29 +75,32 @@ impl Engine {
         })
     }
 
-    /// What an image takes, and who uses it.
+    /// What an image takes, who uses it, and whether it is whole: as far as lengths tell, or
+    /// read through if `verify`.
     ///
     /// # Errors
     /// The database's or the file system's.
-    pub async fn image_info(&self, image: Image) -> Result<ImageInfo, ApiError> {
-        let (dir, id) = (self.dirs.image(image.id.as_str()), image.id.clone());
+    pub async fn image_info(&self, image: Image, verify: bool) -> Result<ImageInfo, ApiError> {
+        let (dir, looked_at) = (self.dirs.image(image.id.as_str()), image.clone());
         let measured = blocking(move || {
+            let look = if verify { parts::verify } else { parts::check };
+            let damage = look(&dir, &looked_at).err().map(|damage| damage.to_string());
             let mut sizes = (0, 0);
-            let entries =
-                fs::read_dir(&dir).map_err(OpError::file(format!("read {}", dir.display())))?;
-            for entry in entries {
+            // A folder that is not there is damage, and said to be.
+            for entry in fs::read_dir(&dir).into_iter().flatten() {
                 let path = entry.map_err(OpError::file("read an image's folder"))?.path();
                 let length =
                     fs::metadata(&path).map_err(OpError::file("read an image's file"))?.len();
                 sizes = (sizes.0 + length, sizes.1 + allocated(&path)?);
             }
-            Ok(sizes)
+            Ok((sizes, damage))
         });
         let internal = |error| ApiError::new(ErrorKind::Internal, chain(&error));
-        let (apparent_bytes, real_bytes) = measured.await.map_err(internal)?;
+        let ((apparent_bytes, real_bytes), damage) = measured.await.map_err(internal)?;
+        let id = image.id.clone();
         let used_by =
             self.store.run(move |db| images::users(db, &id)).await.map_err(store_error)?;
-        Ok(ImageInfo { image, apparent_bytes, real_bytes, used_by })
+        Ok(ImageInfo { image, apparent_bytes, real_bytes, used_by, damage })
     }
 
     /// The VM's VMM, as the journal has it.

@@ -27,6 +27,16 @@ pub struct VmCtx {
     shared: Arc<Mutex<Shared>>,
 }
 
+/// Tells whether a VM runs. It holds no engine, so an engine may hold it.
+pub(crate) struct Look(Arc<Mutex<Shared>>);
+
+impl Look {
+    /// Whether there is a VMM.
+    pub(crate) fn runs(&self) -> bool {
+        lock(&self.0).process.is_some()
+    }
+}
+
 struct Shared {
     vm: Vm,
     process: Option<ProcessId>,
@@ -61,6 +71,10 @@ impl VmCtx {
     #[must_use]
     pub fn process(&self) -> Option<ProcessId> {
         lock(&self.shared).process.clone()
+    }
+
+    pub(crate) fn look(&self) -> Look {
+        Look(self.shared.clone())
     }
 
     /// The vsock process beside it.
@@ -211,7 +225,7 @@ impl VmCtx {
     pub(crate) async fn vmm_ended(&self, how: Option<String>) {
         let console = self.console_tail();
         let cause = match how {
-            _ if console.contains("Kernel panic") => {
+            _ if guest::panicked(&console) => {
                 StopCause::Crashed { detail: "the guest's kernel panicked".to_owned() }
             }
             Some(how) if how != "exit status 0" => StopCause::Crashed { detail: how },

@@ -1,14 +1,16 @@
 //! Building an image: put together in a scratch folder, moved into place whole.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use banger_core::api::{ApiError, BuildImage};
+use banger_core::api::{ApiError, BuildImage, ErrorKind};
 use banger_core::id::{ImageId, OperationId};
 use banger_core::image::Image;
 use banger_core::operation::{EventKind, Object, OperationKind, Outcome};
 use banger_core::resource::{Observed, ResourceSpec};
+use banger_core::size::Size;
 use banger_image::build::{BuildEnv, Reporter};
 use banger_image::debian::DebianRequest;
 use banger_image::namespace::Namespace;
@@ -22,6 +24,8 @@ use crate::error::{OpError, chain};
 use crate::store::journal::{self, Scope};
 use crate::store::{StoreError, images};
 
+/// What a root file system may have: the smallest Debian with a kernel just fits into the first.
+const ROOT_SIZES: RangeInclusive<Size> = Size::mib(512)..=Size::gib(4096);
 /// Between two progress events.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
@@ -29,8 +33,17 @@ impl Engine {
     /// Begins to build an image.
     ///
     /// # Errors
-    /// The name is taken.
+    /// The name is taken, or the size cannot be.
     pub async fn build_image(&self, request: BuildImage) -> Result<OperationId, ApiError> {
+        if !ROOT_SIZES.contains(&request.size) {
+            let message = format!(
+                "a root file system of {} is not possible: choose {} to {}",
+                request.size,
+                ROOT_SIZES.start(),
+                ROOT_SIZES.end()
+            );
+            return Err(ApiError::new(ErrorKind::Invalid, message));
+        }
         let name = request.name.as_str().to_owned();
         let taken = name.clone();
         let known = self.store.run(|db| images::list(db)).await.map_err(store_error)?;

@@ -11,7 +11,7 @@ use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
 use crate::engine::vm::VmCtx;
 use crate::error::{OpError, chain};
-use crate::ops::keys;
+use crate::ops::{keys, start};
 use crate::store::journal::Scope;
 
 impl VmCtx {
@@ -33,6 +33,7 @@ impl VmCtx {
     }
 
     async fn try_create(&self, log: &OpLog, start: Option<WaitFor>) -> Result<(), OpError> {
+        self.check_image().await?;
         let seed = self.seed(log).await?;
         log.stage("disks", self.provision(log, seed)).await?;
         match start {
@@ -57,6 +58,14 @@ impl VmCtx {
         let (runner, dir) = (self.engine.runner.clone(), self.dir());
         blocking(move || keys::make_host_key(runner.as_ref(), &dir, &vm.id)).await?;
         self.transition(Some(log), Transition::Provisioned).await
+    }
+
+    /// Fails if the image is damaged: before anything is made of it.
+    async fn check_image(&self) -> Result<(), OpError> {
+        let image = self.engine.image(self.vm().spec.image.as_str()).await;
+        let image = image.map_err(|error| OpError::Internal(error.message))?;
+        let dir = self.engine.dirs.image(image.id.as_str());
+        blocking(move || start::whole(&dir, &image)).await
     }
 
     /// What a VM holds for life, in the order it is acquired.

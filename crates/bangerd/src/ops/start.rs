@@ -1,16 +1,19 @@
 //! Starting a VM: its segment, its processes, its readiness.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use banger_core::agent;
 use banger_core::bootargs::{self, Machine};
 use banger_core::dirs::vm_files;
 use banger_core::guest::{BootConfig, GuestNetwork, Identity};
-use banger_core::image::files;
+use banger_core::image::{Image, files};
+use banger_core::operation::EventKind;
 use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{Network, Readiness, Run, StopCause, Transition, Vm, VmState, WaitFor};
-use banger_host::HostOps;
+use banger_exec::Tool;
+use banger_host::{HostError, HostOps, OLDEST_QEMU, qemu_version};
+use banger_image::parts;
 use tokio::net::UnixListener;
 
 use crate::clock::now;
@@ -27,8 +30,6 @@ use crate::vmm::qmp::Qmp;
 
 /// How long a program may take to make its socket.
 const SOCKET_LIMIT: Duration = Duration::from_secs(20);
-/// A console log larger than this is begun anew at the next start.
-const CONSOLE_LIMIT: u64 = 4 << 20;
 
 impl VmCtx {
     /// Starts the VM; on failure it is stopped again.
@@ -113,7 +114,12 @@ impl VmCtx {
         self.reached("boot", started).await?;
 
         let probe = self.probe(log, &process);
-        let health = log.stage("agent", probe.agent(&doorbell)).await?;
+        let answered = log.stage("agent", probe.agent(&doorbell)).await;
+        let health = answered.map_err(|error| match error {
+            OpError::Ended { .. } if guest::panicked(&self.console_tail()) => OpError::Panicked,
+            error => error,
+        })?;
+        let mismatch = health.mismatch();
         self.change(Some(log), |vm| {
             vm.complete = true;
             if let Some(run) = &mut vm.run {
@@ -122,6 +128,9 @@ impl VmCtx {
             Ok(())
         })
         .await?;
+        if let Some(message) = mismatch {
+            log.append(EventKind::Warning { message }).await?;
+        }
         self.reached("agent", started).await?;
         self.wait_for_services(log, &process, wait, started).await?;
         self.transition(Some(log), Transition::Ready).await
@@ -185,34 +194,38 @@ impl VmCtx {
         let doorbell = UnixListener::bind(agent::doorbell(&sockets.vsock))
             .map_err(OpError::file("listen for the guest's agent"))?;
 
-        let log_path = dir.join("vsock.log");
         self.mark_console();
-        let vsock = acquire(vsock_process(&sockets, &log_path)).await?;
-        let host = &*self.engine.host;
-        wait_for_socket(log, host, vsock.process.as_ref(), &sockets.vhost, &log_path).await?;
+        let vsock_log = Words::from_now_on(vm_files::vsock_log(&dir));
+        let vmm_log = Words::from_now_on(vm_files::vmm_log(&dir));
+        let vsock = acquire(vsock_process(&sockets, &vsock_log.path)).await?;
+        let booting =
+            Booting { log, host: &*self.engine.host, limit: SOCKET_LIMIT.min(self.ready_limit()) };
+        booting.socket(vsock.process.as_ref(), &sockets.vhost, &vsock_log).await?;
         log.check()?;
-        let vmm = acquire(vmm_process(&vm, &dir, &sockets, &boot)).await?;
-        let Some(process) = vmm.process else {
-            return Err(OpError::Internal("the VMM has no process".to_owned()));
-        };
-        self.set_processes(Some(process.clone()), vsock.process);
-        let vmm_log = vm_files::vmm_log(&dir);
-        let deadline = Instant::now() + SOCKET_LIMIT;
-        loop {
-            let answer = match Qmp::connect(&sockets.qmp).await {
-                Ok(mut qmp) => qmp.execute("query-status").await,
-                Err(error) => Err(error),
+        let started = async {
+            let vmm = acquire(vmm_process(&vm, &dir, &sockets, &boot)).await?;
+            let Some(process) = vmm.process else {
+                return Err(OpError::Internal("the VMM has no process".to_owned()));
             };
-            match answer {
-                Ok(_) => return Ok((process, doorbell)),
-                Err(_) if !host.is_alive(&process) => {
-                    return Err(OpError::Ended { how: guest::console_tail(&vmm_log, 0) });
-                }
-                Err(error) if Instant::now() > deadline => return Err(error.into()),
-                Err(_) => {}
-            }
-            log.check()?;
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            self.set_processes(Some(process.clone()), vsock.process);
+            booting.monitor(&process, &sockets.qmp, &vmm_log).await?;
+            Ok(process)
+        };
+        match started.await {
+            Ok(process) => Ok((process, doorbell)),
+            Err(error) => Err(self.blame_version(error).await),
+        }
+    }
+
+    /// Tells of a QEMU that is too old, where that is why it does not run.
+    async fn blame_version(&self, why: OpError) -> OpError {
+        if why.is_cancelled() {
+            return why;
+        }
+        let runner = self.engine.runner.clone();
+        match blocking(move || Ok(qemu_version(runner.as_ref()))).await {
+            Ok(Some(found)) if found < OLDEST_QEMU => OpError::TooOld { found, why: Box::new(why) },
+            _ => why,
         }
     }
 
@@ -227,6 +240,7 @@ impl VmCtx {
         let initramfs = run_dir.join("initramfs.cpio");
         blocking(move || {
             let image_dir = engine.dirs.image(image.id.as_str());
+            whole(&image_dir, &image)?;
             let (_, public) =
                 keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)?;
             let key = vm_files::host_key(&dir);
@@ -245,7 +259,6 @@ impl VmCtx {
             let segment =
                 banger_image::initramfs::segment(&config, &banger_core::guest::files(&identity))?;
             write_initramfs(&image_dir.join(files::INITRAMFS), &segment, &initramfs)?;
-            bound_console(&vm_files::console(&dir))?;
             let tsc_khz = (!engine.kvm).then(banger_host::tsc_khz);
             let boot_args = bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz });
             let kernel = image_dir.join(files::KERNEL);
@@ -253,6 +266,12 @@ impl VmCtx {
         })
         .await
     }
+}
+
+/// Fails if something of an image is missing or has another length than it was made with.
+pub(crate) fn whole(dir: &Path, image: &Image) -> Result<(), OpError> {
+    parts::check(dir, image)
+        .map_err(|damage| OpError::Damaged { image: image.name.to_string(), damage })
 }
 
 fn read(path: &Path) -> Result<String, OpError> {
@@ -272,33 +291,88 @@ fn write_initramfs(base: &Path, segment: &[u8], to: &Path) -> Result<(), OpError
     write().map_err(OpError::file(format!("write {}", to.display())))
 }
 
-fn bound_console(path: &Path) -> Result<(), OpError> {
-    let large = std::fs::metadata(path).is_ok_and(|m| m.len() > CONSOLE_LIMIT);
-    if large {
-        std::fs::write(path, "").map_err(OpError::file(format!("truncate {}", path.display())))?;
-    }
-    Ok(())
+/// Waiting for programs that were just started.
+struct Booting<'a> {
+    /// The operation: its cancel ends the wait.
+    log: &'a OpLog,
+    /// The host that they run on.
+    host: &'a dyn HostOps,
+    /// How long each may take.
+    limit: Duration,
 }
 
-/// Waits until a process that was just started has made its socket.
-async fn wait_for_socket(
-    log: &OpLog,
-    host: &dyn HostOps,
-    process: Option<&ProcessId>,
-    socket: &Path,
-    process_log: &Path,
-) -> Result<(), OpError> {
-    let deadline = Instant::now() + SOCKET_LIMIT;
-    while !socket.exists() {
-        log.check()?;
-        if !process.is_some_and(|process| host.is_alive(process)) {
-            return Err(OpError::Ended { how: guest::console_tail(process_log, 0) });
+impl Booting<'_> {
+    /// Waits until a process has made its socket.
+    async fn socket(
+        &self,
+        process: Option<&ProcessId>,
+        socket: &Path,
+        words: &Words,
+    ) -> Result<(), OpError> {
+        let deadline = Instant::now() + self.limit;
+        while !socket.exists() {
+            self.log.check()?;
+            if !process.is_some_and(|process| self.host.is_alive(process)) {
+                return Err(self.ended(Tool::VhostDeviceVsock, process, words).await);
+            }
+            if Instant::now() > deadline {
+                let last = format!("there is no socket {}", socket.display());
+                return Err(OpError::NotReady { stage: "boot", limit: self.limit, last });
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        if Instant::now() > deadline {
-            let last = format!("no socket {}", socket.display());
-            return Err(OpError::NotReady { stage: "boot", limit: SOCKET_LIMIT, last });
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(())
     }
-    Ok(())
+
+    /// Waits until QEMU's monitor says how the machine is.
+    async fn monitor(
+        &self,
+        process: &ProcessId,
+        socket: &Path,
+        words: &Words,
+    ) -> Result<(), OpError> {
+        let deadline = Instant::now() + self.limit;
+        loop {
+            let answer = async { Qmp::connect(socket).await?.execute("query-status").await };
+            // One that hangs holds its own limit, not the monitor's.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let last = match tokio::time::timeout(left, answer).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => chain(&error),
+                Err(_) => "the monitor of QEMU does not answer".to_owned(),
+            };
+            if !self.host.is_alive(process) {
+                return Err(self.ended(Tool::QemuSystem, Some(process), words).await);
+            }
+            if Instant::now() > deadline {
+                return Err(OpError::NotReady { stage: "boot", limit: self.limit, last });
+            }
+            self.log.check()?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// How a process ended that should have run on: its status and its last words.
+    async fn ended(&self, tool: Tool, process: Option<&ProcessId>, words: &Words) -> OpError {
+        let how = match process {
+            Some(process) => self.host.ended(process).await.ok().flatten(),
+            None => None,
+        };
+        let how = how.unwrap_or_else(|| "nobody saw how".to_owned());
+        let log = guest::console_tail(&words.path, words.from);
+        HostError::EndedAtOnce { what: tool.program().to_owned(), how, log }.into()
+    }
+}
+
+/// What a program says from some moment on, in a log that it appends to.
+struct Words {
+    path: PathBuf,
+    from: u64,
+}
+
+impl Words {
+    fn from_now_on(path: PathBuf) -> Self {
+        let from = std::fs::metadata(&path).map_or(0, |m| m.len());
+        Self { path, from }
+    }
 }

@@ -1,14 +1,18 @@
 //! The API: HTTP/1.1 and JSON. Handlers only translate; the engine decides.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request as HttpRequest};
+use axum::extract::{
+    DefaultBodyLimit, FromRequest, FromRequestParts, Path, Query, Request as HttpRequest,
+};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use banger_core::api::{ApiError, ErrorKind};
+use banger_core::size::Size;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use utoipa_axum::router::OpenApiRouter;
@@ -20,6 +24,10 @@ use crate::serve::{daemon, events, images, inspect, openapi, operations, vms};
 
 /// What this daemon was built from (see `build.rs`).
 pub const BUILD: &str = env!("BANGER_BUILD");
+
+/// The largest body of a request, in bytes, and how long it may take to arrive.
+const BODY_SIZE: usize = 256 << 10;
+const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// What handlers share.
 #[derive(Clone)]
@@ -35,11 +43,11 @@ pub struct Shared {
 /// The routes, ready to be served.
 pub fn router(engine: Engine, stop: Arc<Notify>) -> Router {
     let (router, _) = described().split_for_parts();
-    router.fallback(no_such_route).method_not_allowed_fallback(no_such_method).with_state(Shared {
-        engine,
-        stop,
-        started_at: now(),
-    })
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(BODY_SIZE))
+        .with_state(Shared { engine, stop, started_at: now() })
 }
 
 /// The routes with their description: one cannot be without the other.
@@ -102,8 +110,15 @@ pub struct Body<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
     async fn from_request(request: HttpRequest, state: &S) -> Reply<Self> {
-        let parsed = Json::from_request(request, state).await;
-        parsed.map(|Json(value)| Self(value)).map_err(|e: JsonRejection| invalid(e.body_text()))
+        let parsed = tokio::time::timeout(BODY_TIME, Json::from_request(request, state)).await;
+        let parsed = parsed.map_err(|_| invalid("the request's body did not arrive".to_owned()))?;
+        parsed.map(|Json(value)| Self(value)).map_err(|e: JsonRejection| match e.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => invalid(format!(
+                "the request's body is larger than {}",
+                Size::bytes(BODY_SIZE as u64)
+            )),
+            _ => invalid(e.body_text()),
+        })
     }
 }
 
@@ -139,9 +154,13 @@ async fn no_such_method() -> (StatusCode, Json<ApiError>) {
 }
 
 /// Runs to its end even if the client goes away, which would drop it half-way.
-pub(super) async fn whole<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
-) -> Result<T, ApiError> {
+pub(super) async fn whole<T, E>(
+    work: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<ApiError> + Send + 'static,
+{
     let joined = tokio::spawn(work).await;
-    joined.unwrap_or_else(|e| Err(ApiError::new(ErrorKind::Internal, e.to_string())))
+    joined.unwrap_or_else(|e| Err(ApiError::new(ErrorKind::Internal, e.to_string()).into()))
 }

@@ -8,6 +8,8 @@ use axum::body::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio::sync::mpsc;
 
+use crate::engine::logs;
+
 const BLOCK: u64 = 64 << 10;
 /// How often a log that is followed is looked at.
 const POLL: Duration = Duration::from_millis(200);
@@ -56,8 +58,8 @@ async fn send_from(
         Err(error) => return Err(error),
     };
     let end = file.metadata().await?.len();
-    // A start of the VM truncates a log that has grown too long.
-    let mut at = if end < at { 0 } else { at };
+    // One that grew too large was cut.
+    let mut at = if end < at { logs::resume(path)?.min(end) } else { at };
     file.seek(SeekFrom::Start(at)).await?;
     while at < end {
         let mut block = Vec::new();

@@ -8,7 +8,7 @@ use banger_core::operation::Operation;
 use serde::Deserialize;
 
 use crate::engine::store_error;
-use crate::serve::api::{Body, Key, Reply, Shared, whole};
+use crate::serve::api::{Body, Key, Params, Reply, Shared, whole};
 use crate::serve::openapi::{Conflict, Internal, Invalid, NotFound};
 use crate::serve::operations::accepted;
 use crate::store::images;
@@ -21,6 +21,17 @@ pub(super) struct ImageKey {
     image: String,
 }
 
+/// The query of a look at an image.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Look {
+    /// Whether its files are read whole and compared with what was built; that takes a second
+    /// or so.
+    #[serde(default)]
+    verify: bool,
+}
+
 /// All images
 #[utoipa::path(
     get, path = "/v1/images", tag = "images",
@@ -30,7 +41,7 @@ pub(super) async fn list_images(State(shared): State<Shared>) -> Reply<Json<Vec<
     let list = shared.engine.store.run(|db| images::list(db)).await.map_err(store_error)?;
     let mut infos = Vec::new();
     for image in list {
-        infos.push(shared.engine.image_info(image).await?);
+        infos.push(shared.engine.image_info(image, false).await?);
     }
     Ok(Json(infos))
 }
@@ -38,7 +49,7 @@ pub(super) async fn list_images(State(shared): State<Shared>) -> Reply<Json<Vec<
 /// One image
 #[utoipa::path(
     get, path = "/v1/images/{image}", tag = "images",
-    params(ImageKey),
+    params(ImageKey, Look),
     responses(
         (status = 200, description = "The image", body = ImageInfo),
         Invalid, NotFound, Conflict, Internal
@@ -47,9 +58,10 @@ pub(super) async fn list_images(State(shared): State<Shared>) -> Reply<Json<Vec<
 pub(super) async fn show_image(
     State(shared): State<Shared>,
     Key(key): Key<ImageKey>,
+    Params(look): Params<Look>,
 ) -> Reply<Json<ImageInfo>> {
     let image = shared.engine.image(&key.image).await?;
-    Ok(Json(shared.engine.image_info(image).await?))
+    Ok(Json(shared.engine.image_info(image, look.verify).await?))
 }
 
 /// Builds an image
@@ -80,8 +92,11 @@ pub(super) async fn delete_image(
     State(shared): State<Shared>,
     Key(key): Key<ImageKey>,
 ) -> Reply<StatusCode> {
-    let image = shared.engine.image(&key.image).await?;
-    let engine = shared.engine.clone();
-    whole(async move { engine.delete_image(&image.id).await }).await?;
+    let engine = shared.engine;
+    let deleted = async move {
+        let image = engine.image(&key.image).await?;
+        engine.delete_image(&image.id).await
+    };
+    whole(deleted).await?;
     Ok(StatusCode::NO_CONTENT)
 }

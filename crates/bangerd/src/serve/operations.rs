@@ -9,7 +9,7 @@ use banger_core::operation::Operation;
 use serde::Deserialize;
 
 use crate::engine::store_error;
-use crate::serve::api::{Key, Params, Reply, Shared};
+use crate::serve::api::{Key, Params, Refusal, Reply, Shared, whole};
 use crate::serve::openapi::{Internal, Invalid, NotFound};
 use crate::store::operations;
 
@@ -81,9 +81,12 @@ pub(super) async fn cancel_operation(
     State(shared): State<Shared>,
     Key(key): Key<OperationKey>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    let found = named(&shared, &key).await?;
-    shared.engine.cancel(&found.id);
-    Ok((StatusCode::ACCEPTED, Json(found)))
+    let cancelled = async move {
+        let found = named(&shared, &key).await?;
+        shared.engine.cancel(&found.id);
+        Ok::<_, Refusal>(found)
+    };
+    Ok((StatusCode::ACCEPTED, Json(whole(cancelled).await?)))
 }
 
 /// The operation that a path names.

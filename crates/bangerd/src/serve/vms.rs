@@ -74,9 +74,12 @@ async fn request(
     request: Request,
     wait: WaitFor,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    let vm = shared.engine.vm(&key.vm).await?.vm;
-    let id = shared.engine.request(&vm.id, request, wait).await?;
-    accepted(shared, id).await
+    let (engine, key) = (shared.engine.clone(), key.vm.clone());
+    let begun = async move {
+        let vm = engine.vm(&key).await?.vm;
+        engine.request(&vm.id, request, wait).await
+    };
+    accepted(shared, whole(begun).await?).await
 }
 
 /// Starts a VM
@@ -175,8 +178,12 @@ pub(super) async fn change_vm(
     Key(key): Key<VmKey>,
     Body(change): Body<ChangeVm>,
 ) -> Reply<Json<Vm>> {
-    let vm = shared.engine.vm(&key.vm).await?.vm;
-    Ok(Json(shared.engine.change(&vm.id, change).await?))
+    let engine = shared.engine;
+    let changed = async move {
+        let vm = engine.vm(&key.vm).await?.vm;
+        engine.change(&vm.id, change).await
+    };
+    Ok(Json(whole(changed).await?))
 }
 
 /// What it takes to enter a VM by SSH

@@ -73,7 +73,8 @@ pub fn get(db: &Connection, id: &OperationId) -> Result<Option<Operation>, Store
 /// The operations, newest first; only those under way if `unfinished`.
 pub fn list(db: &Connection, unfinished: bool) -> Result<Vec<Operation>, StoreError> {
     let mut statement = db.prepare(
-        "SELECT operation FROM operations WHERE finished = 0 OR NOT ?1 ORDER BY started_at_ms DESC",
+        // Not by time: the clock may have been set back.
+        "SELECT operation FROM operations WHERE finished = 0 OR NOT ?1 ORDER BY rowid DESC",
     )?;
     let rows = statement.query_map([unfinished], |row| row.get::<_, String>(0))?;
     rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
@@ -103,4 +104,49 @@ pub fn events_after(
         Ok(Event { seq: seq.cast_unsigned(), operation, at_ms: at_ms.cast_unsigned(), kind })
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use banger_core::operation::OperationKind;
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_back_turns_no_order_round_and_forgets_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("db")).unwrap();
+        let begun = |bits, started_at_ms| Operation {
+            id: OperationId::from_bits(bits),
+            kind: OperationKind::VmStart,
+            target: "dev".to_owned(),
+            vm: None,
+            started_at_ms,
+            outcome: None,
+        };
+        // Then it is 1970, and ten days later.
+        let days = 24 * 3600 * 1000;
+        let all = [begun(1, 20_000 * days), begun(2, 0), begun(3, 10 * days)];
+        for operation in all.clone() {
+            let work = move |db: &rusqlite::Transaction<'_>| {
+                begin(db, &operation)?;
+                append(
+                    db,
+                    Some(&operation.id),
+                    operation.started_at_ms,
+                    &EventKind::Log { line: String::new() },
+                )?;
+                finish(db, &operation.id, 0, &Outcome::Cancelled)
+            };
+            store.run(work).await.unwrap();
+        }
+        let list = store.run(|db| list(db, false)).await.unwrap();
+        // The second began long before the third, by the clock.
+        let ids: Vec<_> = list.iter().map(|operation| &operation.id).collect();
+        assert_eq!(ids, [&all[2].id, &all[0].id]);
+        let events = store.run(|db| events_after(db, None, 0, 9)).await.unwrap();
+        assert!(events.iter().map(|event| event.seq).is_sorted());
+        let of: Vec<_> = events.iter().filter_map(|event| event.operation.as_ref()).collect();
+        assert_eq!(of, [&all[0].id, &all[0].id, &all[2].id, &all[2].id]);
+    }
 }

@@ -234,6 +234,7 @@ fn image(id: ImageId, name: &str) -> Image {
         },
         rootfs_size: Size::gib(1),
         opencode: None,
+        parts: Vec::new(),
     }
 }
 
