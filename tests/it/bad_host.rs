@@ -24,7 +24,8 @@ pub fn without_stages(said: &str) -> String {
         words.for_each(|word| rest.push(if hex(word) { "ID" } else { word }));
         rest.join("/")
     };
-    let stage = |line: &&str| !["disks ", "boot ", "agent "].iter().any(|s| line.starts_with(s));
+    let stage =
+        |line: &&str| !["seed ", "disks ", "boot ", "agent "].iter().any(|s| line.starts_with(s));
     let (code, said) = said.split_once(' ').unwrap();
     let lines: Vec<_> = said.lines().filter(stage).map(line).collect();
     format!("{code} {}", lines.join("\n"))

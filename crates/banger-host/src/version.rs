@@ -1,12 +1,16 @@
 //! The version of QEMU.
 
 use std::fmt;
+use std::time::Duration;
 
 use banger_exec::{Command, Runner, Tool};
 
 /// The oldest that is tested: Debian 12's. Older ones lack what our machine is made of, or
 /// were never seen to work.
 pub const OLDEST_QEMU: QemuVersion = QemuVersion(7, 2);
+
+/// How long it may take to say its version.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// Major and minor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,7 +25,8 @@ impl fmt::Display for QemuVersion {
 /// The version of the QEMU that would be run, if it says one.
 #[must_use]
 pub fn qemu_version(runner: &dyn Runner) -> Option<QemuVersion> {
-    let output = runner.capture(&Command::new(Tool::QemuSystem).arg("--version")).ok()?;
+    let command = Command::new(Tool::QemuSystem).arg("--version").timeout(LIMIT);
+    let output = runner.capture(&command).ok()?;
     parse(&String::from_utf8_lossy(&output.stdout))
 }
 

@@ -105,7 +105,7 @@ fn look(dir: &Path, image: &Image, whole: bool) -> Result<(), Damage> {
 /// See [`Part::digest`].
 fn digest(file: &File, length: u64) -> io::Result<String> {
     let mut sum = Sha256::new();
-    let mut block = vec![0; BLOCK];
+    let (mut block, zeros) = (vec![0; BLOCK], vec![0; BLOCK]);
     let mut at = 0;
     while at < length {
         match seek(file, SeekFrom::Data(at)) {
@@ -117,7 +117,7 @@ fn digest(file: &File, length: u64) -> io::Result<String> {
         let size = usize::try_from(length - at).unwrap_or(BLOCK).min(BLOCK);
         let block = &mut block[..size];
         file.read_exact_at(block, at)?;
-        if block.iter().any(|byte| *byte != 0) {
+        if *block != zeros[..size] {
             sum.update((at / BLOCK as u64).to_le_bytes());
             sum.update(&*block);
         }
