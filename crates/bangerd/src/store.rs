@@ -1,6 +1,7 @@
 //! What the daemon knows, in SQLite. One thread owns the database; everyone
-//! else sends it work. A transaction is durable when it returns.
+//! else sends it work.
 
+mod commits;
 pub mod images;
 pub mod journal;
 pub mod operations;
@@ -12,6 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 
+use commits::{Commits, Done, Kind, Message, whole};
 use rusqlite::{Connection, ErrorCode, Transaction};
 use tokio::sync::{oneshot, watch};
 
@@ -59,6 +61,12 @@ pub enum StoreError {
     /// A name is in use.
     #[error("the name '{0}' is taken")]
     NameTaken(String),
+    /// What shared a transaction with it failed so that all of it was undone.
+    #[error("the database undid it with something else that failed")]
+    Undone,
+    /// What was to be committed together was not.
+    #[error(transparent)]
+    Shared(Arc<StoreError>),
     /// SQLite refused.
     #[error("the database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
@@ -90,12 +98,23 @@ impl StoreError {
             }
             Self::Newer { .. } => Some("update banger; nothing was changed".to_owned()),
             Self::Full(_) => Some(FREE_SPACE.to_owned()),
+            Self::Shared(error) => error.remedy(),
             _ => None,
         }
     }
-}
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Sqlite(error) => error.sqlite_error_code() == Some(ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+
+    /// The same; a lack of room with the path of the database that has none.
+    fn named(self, path: &Path) -> Self {
+        if self.is_full() { Self::Full(path.to_owned()) } else { self }
+    }
+}
 
 /// Asked before and after each commit of something written; false ends the
 /// work there, as the end of the daemon would. For tests.
@@ -105,9 +124,8 @@ pub type Gate = Arc<dyn Fn() -> bool + Send + Sync>;
 #[derive(Clone)]
 pub struct Store {
     path: PathBuf,
-    jobs: mpsc::Sender<Job>,
+    messages: mpsc::Sender<Message>,
     last_seq: watch::Sender<u64>,
-    gate: Gate,
 }
 
 impl Store {
@@ -133,17 +151,20 @@ impl Store {
         if let Err(error) = reserve::reserve(path) {
             tracing::warn!(%error, "no room could be reserved for the database's log");
         }
-        let seq = operations::last_seq(&db)?;
-        let (jobs, queue) = mpsc::channel::<Job>();
-        std::thread::Builder::new()
-            .name("store".to_owned())
-            .spawn(move || queue.into_iter().for_each(|job| job(&mut db)))
-            .map_err(|e| open(rusqlite::Error::ToSqlConversionFailure(Box::new(e))))?;
-        Ok(Self { path: path.to_owned(), jobs, last_seq: watch::Sender::new(seq), gate })
+        let last_seq = watch::Sender::new(operations::last_seq(&db)?);
+        let (messages, queue) = mpsc::channel();
+        let (path, bell) = (path.to_owned(), last_seq.clone());
+        let commits = Commits { db, path: path.clone(), queue, last_seq: bell, gate };
+        std::thread::Builder::new().name("store".to_owned()).spawn(|| commits.run()).map_err(
+            |e| StoreError::Open {
+                path: path.clone(),
+                source: rusqlite::Error::ToSqlConversionFailure(Box::new(e)),
+            },
+        )?;
+        Ok(Self { path, messages, last_seq })
     }
 
-    /// Runs `work` in a transaction of its own, which is committed if it
-    /// succeeds.
+    /// Does `work` whole or not at all, and returns once it is durable.
     ///
     /// # Errors
     /// `work`'s, or the commit's.
@@ -151,37 +172,65 @@ impl Store {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.ask(Kind::Write, work).await
+    }
+
+    /// Does `work`, which changes nothing. It sees all that was asked for
+    /// before it, also what is not durable yet.
+    ///
+    /// # Errors
+    /// `work`'s.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(Kind::Read, work).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        kind: Kind,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let (last_seq, gate) = (self.last_seq.clone(), self.gate.clone());
-        let job = move |db: &mut Connection| {
-            let result = (|| {
-                let transaction = db.transaction()?;
-                let before = transaction.total_changes();
-                let value = work(&transaction)?;
-                let seq = operations::last_seq(&transaction)?;
-                let wrote = transaction.total_changes() != before;
-                if wrote && !gate() {
-                    return Err(StoreError::Closed);
-                }
-                transaction.commit()?;
-                if wrote && !gate() { Err(StoreError::Closed) } else { Ok((value, seq)) }
-            })();
-            let result = result.map(|(value, seq)| {
-                // Readers are woken after the commit, so that they find what they look for.
-                last_seq.send_if_modified(|last| std::mem::replace(last, seq) != seq);
-                value
-            });
+        let work = move |db: &Transaction<'_>| {
+            let result = whole(db, work);
+            let full = result.as_ref().is_err_and(StoreError::is_full);
             // The asker may have gone; the work is done all the same.
-            let _ = reply.send(result);
+            let tell = move |committed: Result<(), StoreError>| {
+                drop(reply.send(result.and_then(|value| committed.map(|()| value))));
+            };
+            Done { tell: Box::new(tell), full }
         };
-        self.jobs.send(Box::new(job)).map_err(|_| StoreError::Closed)?;
-        let result = answer.await.map_err(|_| StoreError::Closed)?;
-        result.map_err(|error| match error {
-            StoreError::Sqlite(e) if e.sqlite_error_code() == Some(ErrorCode::DiskFull) => {
-                StoreError::Full(self.path.clone())
-            }
-            error => error,
-        })
+        self.send(Message::Job(kind, Box::new(work)))?;
+        answer.await.map_err(|_| StoreError::Closed)?.map_err(|error| error.named(&self.path))
+    }
+
+    /// Does `work` after all that was asked for before, and before all that is
+    /// asked for later, but does not wait: for what no step depends on. It is
+    /// committed with the next write, within moments at the latest. A failure
+    /// is logged as that of `what`.
+    pub fn soon(
+        &self,
+        what: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
+    ) {
+        let work = move |db: &Transaction<'_>| {
+            let result = whole(db, work);
+            let full = result.as_ref().is_err_and(StoreError::is_full);
+            let tell = move |committed| {
+                if let Err(error) = result.and(committed) {
+                    tracing::error!(%error, "{what} could not be written down");
+                }
+            };
+            Done { tell: Box::new(tell), full }
+        };
+        // A daemon that is ending has no next step.
+        let _ = self.send(Message::Job(Kind::Soon, Box::new(work)));
+    }
+
+    fn send(&self, message: Message) -> Result<(), StoreError> {
+        self.messages.send(message).map_err(|_| StoreError::Closed)
     }
 
     /// Writes all that is in the log into the database, so that its file alone is
@@ -191,15 +240,12 @@ impl Store {
     /// The database's; nothing is lost then.
     pub async fn settle(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
-        let job = move |db: &mut Connection| {
-            let settled = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            let _ = reply.send(settled);
-        };
-        self.jobs.send(Box::new(job)).map_err(|_| StoreError::Closed)?;
+        self.send(Message::Settle(reply))?;
         Ok(answer.await.map_err(|_| StoreError::Closed)??)
     }
 
-    /// Changes whenever an event is appended; holds its sequence number.
+    /// Changes whenever an event is appended; holds the sequence number of the
+    /// last that is durable.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.last_seq.subscribe()

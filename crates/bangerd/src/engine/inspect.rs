@@ -99,14 +99,14 @@ impl Engine {
         let ((apparent_bytes, real_bytes), damage) = measured.await.map_err(internal)?;
         let id = image.id.clone();
         let used_by =
-            self.store.run(move |db| images::users(db, &id)).await.map_err(store_error)?;
+            self.store.read(move |db| images::users(db, &id)).await.map_err(store_error)?;
         Ok(ImageInfo { image, apparent_bytes, real_bytes, used_by, damage })
     }
 
     /// The VM's VMM, as the journal has it.
     async fn vmm(&self, vm: &VmId) -> Result<Option<ProcessId>, ApiError> {
         let owner = vm.to_string();
-        let held = self.store.run(move |db| journal::held(db, &owner, true)).await;
+        let held = self.store.read(move |db| journal::held(db, &owner, true)).await;
         Ok(held.map_err(store_error)?.into_iter().find_map(|entry| match entry.spec {
             ResourceSpec::Process { role: Role::Vmm, .. } => entry.observed?.process,
             _ => None,

@@ -66,6 +66,12 @@ impl OpLog {
         self.store.run(move |db| operations::append(db, Some(&id), at, &kind)).await
     }
 
+    /// Appends an event that nothing depends on, without waiting for it.
+    fn tell(&self, kind: EventKind) {
+        let (id, at) = (self.id.clone(), now_ms());
+        self.store.soon("an event", move |db| operations::append(db, Some(&id), at, &kind));
+    }
+
     /// Runs `work` as a stage.
     ///
     /// # Errors
@@ -76,10 +82,10 @@ impl OpLog {
         work: impl Future<Output = Result<T, OpError>>,
     ) -> Result<T, OpError> {
         let started = Instant::now();
-        self.append(EventKind::StageStarted { stage: stage.to_owned() }).await?;
+        self.tell(EventKind::StageStarted { stage: stage.to_owned() });
         let value = work.await?;
         let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.append(EventKind::StageDone { stage: stage.to_owned(), ms }).await?;
+        self.tell(EventKind::StageDone { stage: stage.to_owned(), ms });
         Ok(value)
     }
 

@@ -32,7 +32,7 @@ impl Engine {
     /// The database's. What the host refuses is kept as a failed VM, or logged.
     pub async fn reconcile(&self) -> Result<(), OpError> {
         let (rows, unfinished) =
-            self.store.run(|db| Ok((vms::list(db)?, operations::list(db, true)?))).await?;
+            self.store.read(|db| Ok((vms::list(db)?, operations::list(db, true)?))).await?;
         let mut kept = Vec::new();
         for row in rows {
             let ctx = VmCtx::new(self.clone(), row.vm);
@@ -101,7 +101,7 @@ impl Engine {
     /// is stopped otherwise.
     async fn take_up(&self, ctx: &VmCtx, vm: &Vm) -> Result<bool, OpError> {
         let owner = vm.id.as_str().to_owned();
-        let held = self.store.run(move |db| journal::held(db, &owner, true)).await?;
+        let held = self.store.read(move |db| journal::held(db, &owner, true)).await?;
         let (mut vsock, mut rebooted) = (None, false);
         for entry in held {
             let ResourceSpec::Process { role, .. } = &entry.spec else { continue };
@@ -142,7 +142,7 @@ impl Engine {
     async fn release_ownerless(&self) -> Result<(), OpError> {
         let (owners, known) = self
             .store
-            .run(|db| {
+            .read(|db| {
                 let vms = vms::list(db)?.into_iter().map(|row| row.vm.id.to_string());
                 let images = images::list(db)?.into_iter().map(|image| image.id.to_string());
                 Ok((journal::owners(db)?, vms.chain(images).collect::<HashSet<String>>()))

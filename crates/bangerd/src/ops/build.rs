@@ -46,7 +46,7 @@ impl Engine {
         }
         let name = request.name.as_str().to_owned();
         let taken = name.clone();
-        let known = self.store.run(|db| images::list(db)).await.map_err(store_error)?;
+        let known = self.store.read(|db| images::list(db)).await.map_err(store_error)?;
         if known.iter().any(|image| image.name == request.name) {
             return Err(store_error(StoreError::NameTaken(taken)));
         }

@@ -20,7 +20,7 @@ impl VmCtx {
         let after = changed(&before, change)?;
         // Looked at first: what fails must have changed nothing.
         if after.name != before.name {
-            let rows = self.engine.store.run(|db| vms::list(db)).await.map_err(store_error)?;
+            let rows = self.engine.store.read(|db| vms::list(db)).await.map_err(store_error)?;
             if rows.iter().any(|row| row.vm.name == after.name) {
                 return Err(store_error(StoreError::NameTaken(after.name.to_string())));
             }
@@ -94,7 +94,7 @@ impl VmCtx {
 
     async fn disk_row(&self) -> Result<Option<(Entry, Size)>, StoreError> {
         let owner = self.vm().id.to_string();
-        let held = self.engine.store.run(move |db| journal::held(db, &owner, false)).await?;
+        let held = self.engine.store.read(move |db| journal::held(db, &owner, false)).await?;
         Ok(held.into_iter().find_map(|entry| match entry.spec {
             ResourceSpec::WorkDisk { size, .. } => Some((entry, size)),
             _ => None,

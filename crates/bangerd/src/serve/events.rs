@@ -96,10 +96,11 @@ async fn feed(
     let store = &shared.engine.store;
     let mut changed = store.watch();
     loop {
-        changed.mark_unchanged();
+        // Only what is durable: what a crash takes back must not have been seen.
+        let last = *changed.borrow_and_update();
         let wanted = of.clone();
         let batch = store
-            .run(move |db| operations::events_after(db, wanted.as_ref(), after, BATCH))
+            .read(move |db| operations::events_after(db, wanted.as_ref(), after, last, BATCH))
             .await?;
         let full = batch.len() == BATCH as usize;
         for event in batch {

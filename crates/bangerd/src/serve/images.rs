@@ -38,7 +38,7 @@ pub(super) struct Look {
     responses((status = 200, description = "All images", body = Vec<ImageInfo>), Internal)
 )]
 pub(super) async fn list_images(State(shared): State<Shared>) -> Reply<Json<Vec<ImageInfo>>> {
-    let list = shared.engine.store.run(|db| images::list(db)).await.map_err(store_error)?;
+    let list = shared.engine.store.read(|db| images::list(db)).await.map_err(store_error)?;
     let mut infos = Vec::new();
     for image in list {
         infos.push(shared.engine.image_info(image, false).await?);

@@ -45,7 +45,7 @@ pub(super) async fn list_operations(
     State(shared): State<Shared>,
     Params(query): Params<ListOperations>,
 ) -> Reply<Json<Vec<Operation>>> {
-    let list = shared.engine.store.run(move |db| operations::list(db, query.unfinished));
+    let list = shared.engine.store.read(move |db| operations::list(db, query.unfinished));
     Ok(Json(list.await.map_err(store_error)?))
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn named(shared: &Shared, key: &OperationKey) -> Reply<Operatio
 
 async fn operation(shared: &Shared, id: OperationId) -> Reply<Operation> {
     let wanted = id.clone();
-    let found = shared.engine.store.run(move |db| operations::get(db, &wanted));
+    let found = shared.engine.store.read(move |db| operations::get(db, &wanted));
     let found = found.await.map_err(store_error)?;
     let missing = || ApiError::new(ErrorKind::NotFound, format!("there is no operation {id}"));
     Ok(found.ok_or_else(missing)?)

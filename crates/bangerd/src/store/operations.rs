@@ -84,19 +84,21 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Option<String>, i64, String)> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
 }
 
-/// At most `limit` events after `seq`, of one operation or of all.
+/// At most `limit` events after `seq` and up to `last`, of one operation or of all.
 pub fn events_after(
     db: &Connection,
     operation: Option<&OperationId>,
     seq: u64,
+    last: u64,
     limit: u32,
 ) -> Result<Vec<Event>, StoreError> {
     let mut statement = db.prepare(
         "SELECT seq, operation, at_ms, kind FROM events
-         WHERE seq > ?1 AND (?2 IS NULL OR operation = ?2) ORDER BY seq LIMIT ?3",
+         WHERE seq > ?1 AND seq <= ?2 AND (?3 IS NULL OR operation = ?3) ORDER BY seq LIMIT ?4",
     )?;
     let of = operation.map(OperationId::as_str);
-    let rows = statement.query_map(params![seq.cast_signed(), of, limit], read)?;
+    let rows =
+        statement.query_map(params![seq.cast_signed(), last.cast_signed(), of, limit], read)?;
     rows.map(|row| {
         let (seq, operation, at_ms, kind) = row?;
         let operation = operation.map(|id| serde_json::from_value(id.into())).transpose()?;
@@ -144,7 +146,7 @@ mod tests {
         // The second began long before the third, by the clock.
         let ids: Vec<_> = list.iter().map(|operation| &operation.id).collect();
         assert_eq!(ids, [&all[2].id, &all[0].id]);
-        let events = store.run(|db| events_after(db, None, 0, 9)).await.unwrap();
+        let events = store.run(|db| events_after(db, None, 0, 99, 9)).await.unwrap();
         assert!(events.iter().map(|event| event.seq).is_sorted());
         let of: Vec<_> = events.iter().filter_map(|event| event.operation.as_ref()).collect();
         assert_eq!(of, [&all[0].id, &all[0].id, &all[2].id, &all[2].id]);
