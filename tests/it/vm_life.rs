@@ -16,7 +16,7 @@ fn transcript(who: As) {
     );
     let stages: Vec<_> =
         created.stderr.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(stages, ["seed", "disks", "boot", "agent", "ssh"]);
+    assert_eq!(stages, ["seed", "disks", "prepare", "boot", "agent", "ssh"]);
 
     let inside = |line: &str| banger.ok(&["vm", "ssh", "dev", "--", line]);
     insta::allow_duplicates! {

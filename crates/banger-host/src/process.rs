@@ -66,16 +66,18 @@ pub fn is_alive(process: &ProcessId) -> bool {
 /// `/proc` cannot be read.
 pub fn find(program: &str, args: &[String]) -> io::Result<Vec<ProcessId>> {
     let uid = rustix::process::getuid().as_raw();
+    let args: Vec<&[u8]> = args.iter().map(String::as_bytes).collect();
+    // The command line first: it tells most of them apart by itself. Nothing can be read of a
+    // process that is gone.
     let matching = |pid: &u32| {
         let folder = PathBuf::from(format!("/proc/{pid}"));
-        // Neither can be read once it is gone, nor of others.
-        let ours = fs::metadata(&folder).is_ok_and(|m| m.uid() == uid);
-        let exe = fs::read_link(folder.join("exe")).unwrap_or_default();
         let line = fs::read(folder.join("cmdline")).unwrap_or_default();
         let line = line.strip_suffix(&[0]).unwrap_or(&line);
         let line: Vec<&[u8]> = line.split(|byte| *byte == 0).skip(1).collect();
-        let args: Vec<&[u8]> = args.iter().map(String::as_bytes).collect();
-        ours && exe.file_name().is_some_and(|name| name == program) && line.ends_with(&args)
+        line.ends_with(&args)
+            && fs::metadata(&folder).is_ok_and(|m| m.uid() == uid)
+            && fs::read_link(folder.join("exe"))
+                .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
     };
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {

@@ -113,6 +113,8 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     let kvm = banger_host::kvm();
     if let Kvm::Unusable(reason) = &kvm {
         tracing::info!(reason, "KVM does not work here: VMs are emulated");
+        // It takes a moment, which the first start need not wait for.
+        std::thread::spawn(banger_host::tsc_khz);
     }
     let engine = Engine::new(Parts {
         store,

@@ -3,11 +3,34 @@
 
 use banger_core::resource::{Observed, ResourceSpec};
 use banger_exec::Cancel;
+use rusqlite::Connection;
 
 use crate::engine::Engine;
 use crate::error::{OpError, chain};
 use crate::store::StoreError;
-use crate::store::journal::{self, Scope};
+use crate::store::journal::{self, Entry, Scope};
+
+/// A resource that is written down and is yet to be acquired.
+pub(crate) struct Intended {
+    row: i64,
+    spec: ResourceSpec,
+}
+
+/// Writes down that `owner` is about to acquire resources, in that order.
+pub(crate) fn intend<const N: usize>(
+    db: &Connection,
+    owner: &str,
+    scope: Scope,
+    specs: [ResourceSpec; N],
+) -> Result<[Intended; N], StoreError> {
+    let rows: Vec<i64> = specs
+        .iter()
+        .map(|spec| journal::intend(db, owner, scope, spec))
+        .collect::<Result<_, _>>()?;
+    let mut rows = rows.into_iter();
+    // As many rows as specs: they were made of them.
+    Ok(specs.map(|spec| Intended { row: rows.next().unwrap_or_default(), spec }))
+}
 
 impl Engine {
     /// Acquires a resource for `owner`.
@@ -22,13 +45,25 @@ impl Engine {
         spec: ResourceSpec,
         cancel: &Cancel,
     ) -> Result<Observed, OpError> {
-        let (row_owner, row_spec) = (owner.to_owned(), spec.clone());
-        let id =
-            self.store.run(move |db| journal::intend(db, &row_owner, scope, &row_spec)).await?;
+        let owner = owner.to_owned();
+        let [intended] = self.store.run(move |db| intend(db, &owner, scope, [spec])).await?;
+        self.ensure(intended, cancel).await
+    }
+
+    /// Acquires a resource that is written down already.
+    ///
+    /// # Errors
+    /// As [`Self::acquire`].
+    pub(crate) async fn ensure(
+        &self,
+        Intended { row, spec }: Intended,
+        cancel: &Cancel,
+    ) -> Result<Observed, OpError> {
         let (host, cancel) = (self.host.clone(), cancel.clone());
         let observed = blocking(move || Ok(host.ensure(&spec, &cancel)?)).await?;
-        let row_observed = observed.clone();
-        self.store.run(move |db| journal::acquired(db, id, &row_observed)).await?;
+        let seen = observed.clone();
+        // Before whatever builds on it is: that is asked for later.
+        self.store.soon("what was acquired", move |db| journal::acquired(db, row, &seen));
         Ok(observed)
     }
 
@@ -44,26 +79,44 @@ impl Engine {
         run_only: bool,
     ) -> Result<Vec<String>, StoreError> {
         let row_owner = owner.to_owned();
-        let held = self.store.run(move |db| journal::held(db, &row_owner, run_only)).await?;
+        let held = self.store.read(move |db| journal::held(db, &row_owner, run_only)).await?;
+        // The processes go first, for they were acquired last, and all at a time: each takes
+        // a while to give its memory back.
+        let (processes, others): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|entry| matches!(entry.spec, ResourceSpec::Process { .. }));
+        let ends: Vec<_> = processes
+            .into_iter()
+            .map(|entry| tokio::spawn(self.clone().release_one(owner.to_owned(), entry)))
+            .collect();
         let mut failures = Vec::new();
-        for entry in held {
-            let host = self.host.clone();
-            let (spec, observed) = (entry.spec.clone(), entry.observed);
-            let released = blocking(move || Ok(host.release(&spec, observed.as_ref())?));
-            let forgotten = async {
-                released.await?;
-                Ok(self.store.run(move |db| journal::released(db, entry.id)).await?)
-            };
-            match forgotten.await {
-                Ok(()) => {}
-                Err::<(), OpError>(error) => {
-                    let failure = format!("cannot release the {}: {}", entry.spec, chain(&error));
-                    tracing::error!(owner, failure, "release failed");
-                    failures.push(failure);
-                }
-            }
+        for end in ends {
+            failures.extend(end.await.unwrap_or_else(|error| Some(error.to_string())));
+        }
+        for entry in others {
+            failures.extend(self.clone().release_one(owner.to_owned(), entry).await);
         }
         Ok(failures)
+    }
+
+    /// Releases one resource and forgets it. Returns what failed.
+    async fn release_one(
+        self,
+        owner: String,
+        Entry { id, spec, observed }: Entry,
+    ) -> Option<String> {
+        let (host, what) = (self.host.clone(), spec.to_string());
+        match blocking(move || Ok(host.release(&spec, observed.as_ref())?)).await {
+            Ok(()) => {
+                // If this gets lost, it is released again: that does no harm.
+                self.store.soon("a release", move |db| journal::released(db, id));
+                None
+            }
+            Err(error) => {
+                let failure = format!("cannot release the {what}: {}", chain(&error));
+                tracing::error!(owner, failure, "release failed");
+                Some(failure)
+            }
+        }
     }
 }
 

@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use banger_core::dirs::vm_files;
 use banger_core::operation::{EventKind, Object, Outcome};
-use banger_core::resource::ProcessId;
+use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{StopCause, Transition, Vm, VmState};
+use rusqlite::Transaction;
 
 use crate::clock::now_ms;
 use crate::engine::oplog::OpLog;
+use crate::engine::resources::{Intended, intend};
 use crate::engine::{Engine, lock};
 use crate::error::OpError;
 use crate::guest;
-use crate::store::{operations, vms};
+use crate::store::journal::Scope;
+use crate::store::{StoreError, operations, vms};
 use crate::vmm::qemu::Sockets;
 
 /// How much later than its vsock process a VMM that ends too may be seen to end.
@@ -136,12 +139,23 @@ impl VmCtx {
         log: Option<&OpLog>,
         change: impl FnOnce(&mut Vm) -> Result<(), OpError>,
     ) -> Result<(), OpError> {
+        self.change_and(log, change, |_| Ok(())).await
+    }
+
+    /// Changes the VM, in the database first and in one transaction with `also`.
+    async fn change_and<T: Send + 'static>(
+        &self,
+        log: Option<&OpLog>,
+        change: impl FnOnce(&mut Vm) -> Result<(), OpError>,
+        also: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, OpError> {
         let before = self.vm();
         let mut after = before.clone();
         change(&mut after)?;
         let (row, at) = (after.clone(), now_ms());
         let operation = log.map(|log| log.id().clone());
-        self.engine
+        let value = self
+            .engine
             .store
             .run(move |db| {
                 vms::update(db, &row)?;
@@ -152,11 +166,11 @@ impl VmCtx {
                 if row.state != before.state {
                     append(EventKind::StateChanged { vm: row.id, state: row.state })?;
                 }
-                Ok(())
+                also(db)
             })
             .await?;
         lock(&self.shared).vm = after;
-        Ok(())
+        Ok(value)
     }
 
     /// Takes the VM to its next state.
@@ -165,14 +179,21 @@ impl VmCtx {
         log: Option<&OpLog>,
         transition: Transition,
     ) -> Result<(), OpError> {
-        self.change(log, |vm| {
-            vm.state = vm.state.apply(transition)?;
-            if !vm.state.is_active() {
-                vm.run = None;
-            }
-            Ok(())
-        })
-        .await
+        self.change(log, |vm| apply(vm, transition)).await
+    }
+
+    /// Takes the VM to its next state, and writes down in the same transaction
+    /// what it acquires there.
+    pub(crate) async fn transition_to_acquire<const N: usize>(
+        &self,
+        log: &OpLog,
+        transition: Transition,
+        scope: Scope,
+        specs: [ResourceSpec; N],
+    ) -> Result<[Intended; N], OpError> {
+        let owner = self.vm().id;
+        let intend = move |db: &Transaction<'_>| intend(db, owner.as_str(), scope, specs);
+        self.change_and(Some(log), |vm| apply(vm, transition), intend).await
     }
 
     /// Releases what its run holds and takes it to stopped, or to failed if
@@ -280,6 +301,15 @@ impl VmCtx {
         })
         .await;
     }
+}
+
+/// Takes a VM to its next state.
+pub(crate) fn apply(vm: &mut Vm, transition: Transition) -> Result<(), OpError> {
+    vm.state = vm.state.apply(transition)?;
+    if !vm.state.is_active() {
+        vm.run = None;
+    }
+    Ok(())
 }
 
 /// A release that left something is a failure that lists what.

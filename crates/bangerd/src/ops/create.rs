@@ -50,20 +50,28 @@ impl VmCtx {
 
     async fn provision(&self, log: &OpLog, seed: PathBuf) -> Result<(), OpError> {
         let vm = self.vm();
-        self.transition(Some(log), Transition::Provision).await?;
-        for spec in self.disks(&vm, seed) {
-            log.check()?;
-            self.engine.acquire(vm.id.as_str(), Scope::Life, spec, log.cancel()).await?;
-        }
+        let (specs, scope) = (self.disks(&vm, seed), Scope::Life);
+        let intended = self.transition_to_acquire(log, Transition::Provision, scope, specs);
+        let [dir, overlay, work_disk] = intended.await?;
+        let ensure = |intended| self.engine.ensure(intended, log.cancel());
+        log.check()?;
+        ensure(dir).await?;
         let (runner, dir) = (self.engine.runner.clone(), self.dir());
-        blocking(move || keys::make_host_key(runner.as_ref(), &dir, &vm.id)).await?;
+        let host_key = blocking(move || keys::make_host_key(runner.as_ref(), &dir, &vm.id));
+        // Each waits for the disk or for a program most of the time. All are waited for, also
+        // when one fails: an undoing must not meet one that is still being made.
+        let (overlay, work_disk, host_key) =
+            tokio::join!(ensure(overlay), ensure(work_disk), host_key);
+        overlay?;
+        work_disk?;
+        host_key?;
+        log.check()?;
         self.transition(Some(log), Transition::Provisioned).await
     }
 
     /// Fails if the image is damaged: before anything is made of it.
     async fn check_image(&self) -> Result<(), OpError> {
-        let image = self.engine.image(self.vm().spec.image.as_str()).await;
-        let image = image.map_err(|error| OpError::Internal(error.message))?;
+        let image = self.image(&self.vm()).await?;
         let dir = self.engine.dirs.image(image.id.as_str());
         blocking(move || start::whole(&dir, &image)).await
     }

@@ -18,8 +18,8 @@ use tokio::net::UnixListener;
 
 use crate::clock::now;
 use crate::engine::oplog::OpLog;
-use crate::engine::resources::blocking;
-use crate::engine::vm::VmCtx;
+use crate::engine::resources::{Intended, blocking};
+use crate::engine::vm::{VmCtx, apply};
 use crate::error::{OpError, chain};
 use crate::guest;
 use crate::ops::keys;
@@ -65,7 +65,10 @@ impl VmCtx {
                 started
             }
             // It runs already, but may be less ready than is asked for now.
-            Ok(Some(process)) => self.wait_for_services(log, &process, wait, Instant::now()).await,
+            Ok(Some(process)) => {
+                let waiting = Waiting { log, wait, started: Instant::now() };
+                self.wait_for_services(&waiting, &process).await
+            }
             Err(error) => Err(error),
         };
         self.finish(log, result, rollback, console).await;
@@ -96,22 +99,27 @@ impl VmCtx {
         let started = Instant::now();
         log.check()?;
         self.check_disks()?;
-        self.transition(Some(log), Transition::Start).await?;
-        let (process, doorbell) = log.stage("boot", self.boot(log)).await?;
-        let vsock = self.sockets().vsock;
+        let vm = self.vm();
+        let boot = self.boot(&vm).await?;
+        let (scope, specs) = (Scope::Run, self.run_resources(&vm, &boot));
+        let run = self.transition_to_acquire(log, Transition::Start, scope, specs).await?;
+        let prepared = log.stage("prepare", self.prepare(log, boot, run)).await?;
+        let Prepared { process, doorbell, vmm_log } = prepared;
+        let runs = async {
+            let qmp = self.sockets().qmp;
+            let answered = self.booting(log, "boot").monitor(&process, &qmp, &vmm_log).await;
+            self.unless_too_old(answered).await
+        };
+        log.stage("boot", runs).await?;
         let run = Run {
             started_at: now(),
             pid: process.pid,
-            vsock: vsock.to_string_lossy().into_owned(),
+            vsock: self.sockets().vsock.to_string_lossy().into_owned(),
             boot_id: None,
             ready: Vec::new(),
         };
-        self.change(Some(log), |vm| {
-            vm.run = Some(run);
-            Ok(())
-        })
-        .await?;
-        self.reached("boot", started).await?;
+        let waiting = Waiting { log, wait, started };
+        self.reached(&waiting, "boot", |vm| vm.run = Some(run)).await?;
 
         let probe = self.probe(log, &process);
         let answered = log.stage("agent", probe.agent(&doorbell)).await;
@@ -119,40 +127,35 @@ impl VmCtx {
             OpError::Ended { .. } if guest::panicked(&self.console_tail()) => OpError::Panicked,
             error => error,
         })?;
-        let mismatch = health.mismatch();
-        self.change(Some(log), |vm| {
+        if let Some(message) = health.mismatch() {
+            log.append(EventKind::Warning { message }).await?;
+        }
+        self.reached(&waiting, "agent", |vm| {
             vm.complete = true;
             if let Some(run) = &mut vm.run {
                 run.boot_id = Some(health.boot_id);
             }
-            Ok(())
         })
         .await?;
-        if let Some(message) = mismatch {
-            log.append(EventKind::Warning { message }).await?;
-        }
-        self.reached("agent", started).await?;
-        self.wait_for_services(log, &process, wait, started).await?;
-        self.transition(Some(log), Transition::Ready).await
+        self.wait_for_services(&waiting, &process).await
     }
 
     async fn wait_for_services(
         &self,
-        log: &OpLog,
+        waiting: &Waiting<'_>,
         process: &ProcessId,
-        wait: WaitFor,
-        started: Instant,
     ) -> Result<(), OpError> {
-        let (vm, probe) = (self.vm(), self.probe(log, process));
-        if wait >= WaitFor::Ssh {
+        let (vm, log) = (self.vm(), waiting.log);
+        let probe = self.probe(log, process);
+        if waiting.wait >= WaitFor::Ssh {
             log.stage("ssh", probe.ssh()).await?;
-            self.reached("ssh", started).await?;
+            self.reached(waiting, "ssh", |_| ()).await?;
         }
-        if wait >= WaitFor::Ready && vm.spec.opencode {
-            let row = self.engine.store.run(move |db| vms::get(db, &vm.id)).await?;
+        if waiting.wait >= WaitFor::Ready && vm.spec.opencode {
+            let row = self.engine.store.read(move |db| vms::get(db, &vm.id)).await?;
             let password = row.and_then(|row| row.opencode_password).unwrap_or_default();
             log.stage("opencode", probe.opencode(&password)).await?;
-            self.reached("opencode", started).await?;
+            self.reached(waiting, "opencode", |_| ()).await?;
         }
         Ok(())
     }
@@ -169,75 +172,120 @@ impl VmCtx {
         Duration::from_secs(self.engine.config.ready_seconds.unwrap_or(default))
     }
 
-    async fn reached(&self, stage: &str, started: Instant) -> Result<(), OpError> {
-        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.change(None, |vm| {
+    /// Writes down that a stage was reached, and what it told; that the VM
+    /// runs too, if no more was asked for.
+    async fn reached(
+        &self,
+        waiting: &Waiting<'_>,
+        stage: &'static str,
+        told: impl FnOnce(&mut Vm),
+    ) -> Result<(), OpError> {
+        let ms = u64::try_from(waiting.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.change(Some(waiting.log), |vm| {
+            told(vm);
             if let Some(run) = &mut vm.run
                 && run.ready.iter().all(|reached| reached.stage != stage)
             {
                 run.ready.push(Readiness { stage: stage.to_owned(), ms });
             }
-            Ok(())
+            let last = last_stage(waiting.wait, vm.spec.opencode) == stage;
+            if last && vm.state == VmState::Starting {
+                apply(vm, Transition::Ready)
+            } else {
+                Ok(())
+            }
         })
         .await
     }
 
-    /// Starts the processes; done when the VMM says that the machine runs.
-    async fn boot(&self, log: &OpLog) -> Result<(ProcessId, UnixListener), OpError> {
-        let vm = self.vm();
-        let owner = vm.id.as_str();
-        let (dir, run_dir, sockets) = (self.dir(), self.run_dir(), self.sockets());
-        let acquire = |spec| self.engine.acquire(owner, Scope::Run, spec, log.cancel());
-        acquire(ResourceSpec::Dir { path: run_dir.clone() }).await?;
-        let boot = self.prepare(&vm, &run_dir).await?;
+    /// What a run acquires, in that order.
+    fn run_resources(&self, vm: &Vm, boot: &Boot) -> [ResourceSpec; 3] {
+        let (dir, sockets) = (self.dir(), self.sockets());
+        [
+            ResourceSpec::Dir { path: self.run_dir() },
+            vsock_process(&sockets, &vm_files::vsock_log(&dir)),
+            vmm_process(vm, &dir, &sockets, boot),
+        ]
+    }
+
+    /// All that comes before the guest: done when the VMM has been started.
+    async fn prepare(
+        &self,
+        log: &OpLog,
+        boot: Boot,
+        [run_dir, vsock, vmm]: [Intended; 3],
+    ) -> Result<Prepared, OpError> {
+        let (dir, sockets) = (self.dir(), self.sockets());
+        let ensure = |intended| self.engine.ensure(intended, log.cancel());
+        ensure(run_dir).await?;
         // In the run's folder, and gone with it.
         let doorbell = UnixListener::bind(agent::doorbell(&sockets.vsock))
             .map_err(OpError::file("listen for the guest's agent"))?;
-
         self.mark_console();
-        let vsock_log = Words::from_now_on(vm_files::vsock_log(&dir));
         let vmm_log = Words::from_now_on(vm_files::vmm_log(&dir));
-        let vsock = acquire(vsock_process(&sockets, &vsock_log.path)).await?;
-        let booting =
-            Booting { log, host: &*self.engine.host, limit: SOCKET_LIMIT.min(self.ready_limit()) };
-        booting.socket(vsock.process.as_ref(), &sockets.vhost, &vsock_log).await?;
-        log.check()?;
-        let started = async {
-            let vmm = acquire(vmm_process(&vm, &dir, &sockets, &boot)).await?;
-            let Some(process) = vmm.process else {
-                return Err(OpError::Internal("the VMM has no process".to_owned()));
-            };
-            self.set_processes(Some(process.clone()), vsock.process);
-            booting.monitor(&process, &sockets.qmp, &vmm_log).await?;
-            Ok(process)
+        let vsock = async {
+            let words = Words::from_now_on(vm_files::vsock_log(&dir));
+            let vsock = ensure(vsock).await?.process;
+            let booting = self.booting(log, "prepare");
+            booting.socket(vsock.as_ref(), &sockets.vhost, &words).await?;
+            Ok::<_, OpError>(vsock)
         };
-        match started.await {
-            Ok(process) => Ok((process, doorbell)),
-            Err(error) => Err(self.blame_version(error).await),
-        }
+        // Both are waited for, also when one fails: nothing is made behind an undoing's back.
+        let (vsock, files) = tokio::join!(vsock, self.boot_files(boot));
+        files?;
+        let vsock = vsock?;
+        log.check()?;
+        let process = self.unless_too_old(ensure(vmm).await).await?.process;
+        let process =
+            process.ok_or_else(|| OpError::Internal("the VMM has no process".to_owned()))?;
+        self.set_processes(Some(process.clone()), vsock);
+        Ok(Prepared { process, doorbell, vmm_log })
+    }
+
+    fn booting<'a>(&'a self, log: &'a OpLog, stage: &'static str) -> Booting<'a> {
+        let limit = SOCKET_LIMIT.min(self.ready_limit());
+        Booting { log, host: &*self.engine.host, stage, limit }
     }
 
     /// Tells of a QEMU that is too old, where that is why it does not run.
-    async fn blame_version(&self, why: OpError) -> OpError {
-        if why.is_cancelled() {
-            return why;
-        }
+    async fn unless_too_old<T>(&self, result: Result<T, OpError>) -> Result<T, OpError> {
+        let why = match result {
+            Err(why) if !why.is_cancelled() => why,
+            result => return result,
+        };
         let runner = self.engine.runner.clone();
-        match blocking(move || Ok(qemu_version(runner.as_ref()))).await {
+        Err(match blocking(move || Ok(qemu_version(runner.as_ref()))).await {
             Ok(Some(found)) if found < OLDEST_QEMU => OpError::TooOld { found, why: Box::new(why) },
             _ => why,
-        }
+        })
+    }
+
+    /// What the VMM will be started with.
+    async fn boot(&self, vm: &Vm) -> Result<Boot, OpError> {
+        let image = self.image(vm).await?;
+        let kvm = self.engine.kvm;
+        let tsc_khz = blocking(move || Ok((!kvm).then(banger_host::tsc_khz))).await?;
+        Ok(Boot {
+            kernel: self.engine.dirs.image(image.id.as_str()).join(files::KERNEL),
+            initramfs: self.run_dir().join("initramfs.cpio"),
+            boot_args: bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz }),
+            kvm,
+        })
+    }
+
+    /// The image that the VM is made from.
+    pub(crate) async fn image(&self, vm: &Vm) -> Result<Image, OpError> {
+        let image = self.engine.image(vm.spec.image.as_str()).await;
+        image.map_err(|error| OpError::Internal(error.message))
     }
 
     /// Puts the VM's segment behind the image's initramfs.
-    async fn prepare(&self, vm: &Vm, run_dir: &Path) -> Result<Boot, OpError> {
+    async fn boot_files(&self, boot: Boot) -> Result<(), OpError> {
+        let (vm, dir, engine) = (self.vm(), self.dir(), self.engine.clone());
+        let image = self.image(&vm).await?;
         let id = vm.id.clone();
-        let row = self.engine.store.run(move |db| vms::get(db, &id)).await?;
+        let row = engine.store.read(move |db| vms::get(db, &id)).await?;
         let password = row.and_then(|row| row.opencode_password).filter(|_| vm.spec.opencode);
-        let image = self.engine.image(vm.spec.image.as_str()).await;
-        let image = image.map_err(|error| OpError::Internal(error.message))?;
-        let (engine, vm, dir) = (self.engine.clone(), vm.clone(), self.dir());
-        let initramfs = run_dir.join("initramfs.cpio");
         blocking(move || {
             let image_dir = engine.dirs.image(image.id.as_str());
             whole(&image_dir, &image)?;
@@ -258,13 +306,33 @@ impl VmCtx {
             let config = BootConfig { work: Some("/dev/vdb".to_owned()), ..BootConfig::default() };
             let segment =
                 banger_image::initramfs::segment(&config, &banger_core::guest::files(&identity))?;
-            write_initramfs(&image_dir.join(files::INITRAMFS), &segment, &initramfs)?;
-            let tsc_khz = (!engine.kvm).then(banger_host::tsc_khz);
-            let boot_args = bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz });
-            let kernel = image_dir.join(files::KERNEL);
-            Ok(Boot { kernel, initramfs, boot_args, kvm: engine.kvm })
+            write_initramfs(&image_dir.join(files::INITRAMFS), &segment, &boot.initramfs)
         })
         .await
+    }
+}
+
+/// What a start has made before its guest boots.
+struct Prepared {
+    process: ProcessId,
+    /// The agent rings at it.
+    doorbell: UnixListener,
+    vmm_log: Words,
+}
+
+/// What somebody waits for.
+struct Waiting<'a> {
+    log: &'a OpLog,
+    wait: WaitFor,
+    started: Instant,
+}
+
+/// The stage after which nothing more is waited for.
+fn last_stage(wait: WaitFor, opencode: bool) -> &'static str {
+    match wait {
+        WaitFor::Agent => "agent",
+        WaitFor::Ready if opencode => "opencode",
+        WaitFor::Ssh | WaitFor::Ready => "ssh",
     }
 }
 
@@ -297,6 +365,8 @@ struct Booting<'a> {
     log: &'a OpLog,
     /// The host that they run on.
     host: &'a dyn HostOps,
+    /// What they are waited for in.
+    stage: &'static str,
     /// How long each may take.
     limit: Duration,
 }
@@ -317,9 +387,9 @@ impl Booting<'_> {
             }
             if Instant::now() > deadline {
                 let last = format!("there is no socket {}", socket.display());
-                return Err(OpError::NotReady { stage: "boot", limit: self.limit, last });
+                return Err(OpError::NotReady { stage: self.stage, limit: self.limit, last });
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
     }
@@ -345,7 +415,7 @@ impl Booting<'_> {
                 return Err(self.ended(Tool::QemuSystem, Some(process), words).await);
             }
             if Instant::now() > deadline {
-                return Err(OpError::NotReady { stage: "boot", limit: self.limit, last });
+                return Err(OpError::NotReady { stage: self.stage, limit: self.limit, last });
             }
             self.log.check()?;
             tokio::time::sleep(Duration::from_millis(5)).await;
