@@ -92,9 +92,14 @@ impl Probe<'_> {
             let mut banner = [0; 4];
             stream.read_exact(&mut banner).await.map_err(|e| e.to_string())?;
             // Closed with bytes unread, the connection would stay open in the guest: the
-            // vsock process does not pass a reset on.
-            let _ = stream.shutdown().await;
-            let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+            // vsock process does not pass a reset on. Nobody need wait for that.
+            tokio::spawn(async move {
+                let end = async {
+                    let _ = stream.shutdown().await;
+                    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+                };
+                tokio::time::timeout(LONGEST_ATTEMPT, end).await
+            });
             if &banner == b"SSH-" { Ok(()) } else { Err("no SSH server on port 22".to_owned()) }
         })
         .await
