@@ -25,7 +25,8 @@ fn main() -> ExitCode {
         Err(error) => return error.report(),
     }
     let args = cli::Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread: a command waits for the daemon most of the time, and threads take time to start.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::error(&format!("cannot start: {error}"), None);

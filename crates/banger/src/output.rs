@@ -46,23 +46,19 @@ pub fn json<T: Serialize>(value: &T) {
 
 /// Rows under a header, in columns.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let all = || {
-        std::iter::once(header.iter().map(|h| (*h).to_owned()).collect())
-            .chain(rows.iter().cloned())
-    };
-    let widths: Vec<usize> = (0..header.len())
-        .map(|i| {
-            all()
-                .filter_map(|row: Vec<String>| row.get(i).map(|cell| cell.chars().count()))
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let line = |row: Vec<String>| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    all().map(line).collect::<Vec<_>>().join("\n")
+    let head = line(&mut header.iter().copied());
+    let rows = rows.iter().map(|row| line(&mut row.iter().map(String::as_str)));
+    std::iter::once(head).chain(rows).collect::<Vec<_>>().join("\n")
 }
 
 /// A duration in milliseconds as people read it.

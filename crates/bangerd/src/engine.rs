@@ -272,13 +272,28 @@ impl Engine {
         answer.await.map_err(|_| gone())?
     }
 
+    /// All VMs, by name.
+    #[must_use]
+    pub fn vms(&self) -> Vec<Vm> {
+        let mut vms: Vec<Vm> =
+            lock(&self.0.tasks).values().filter_map(|task| task.look.vm()).collect();
+        vms.sort_by(|a, b| a.name.cmp(&b.name));
+        vms
+    }
+
+    /// How many VMs may have a VMM that runs.
+    #[must_use]
+    pub fn active_vms(&self) -> usize {
+        lock(&self.0.tasks).values().filter(|task| task.look.is_active()).count()
+    }
+
     /// The VM that `key` means: a name, an id or a unique prefix of an id.
     ///
     /// # Errors
     /// There is none, or several.
     pub async fn vm(&self, key: &str) -> Result<VmRow, ApiError> {
         let wanted = key.to_owned();
-        let found = self.store.run(move |db| vms::find(db, &wanted)).await.map_err(store_error)?;
+        let found = self.store.read(move |db| vms::find(db, &wanted)).await.map_err(store_error)?;
         only(found, "VM", key, "see 'banger vm list'")
     }
 
@@ -289,7 +304,7 @@ impl Engine {
     pub async fn image(&self, key: &str) -> Result<Image, ApiError> {
         let wanted = key.to_owned();
         let found =
-            self.store.run(move |db| images::find(db, &wanted)).await.map_err(store_error)?;
+            self.store.read(move |db| images::find(db, &wanted)).await.map_err(store_error)?;
         let remedy = format!(
             "build it with 'banger image build debian --name {key}', or see 'banger image list'"
         );

@@ -30,13 +30,24 @@ pub struct VmCtx {
     shared: Arc<Mutex<Shared>>,
 }
 
-/// Tells whether a VM runs. It holds no engine, so an engine may hold it.
+/// Tells of a VM. It holds no engine, so an engine may hold it.
 pub(crate) struct Look(Arc<Mutex<Shared>>);
 
 impl Look {
     /// Whether there is a VMM.
     pub(crate) fn runs(&self) -> bool {
         lock(&self.0).process.is_some()
+    }
+
+    /// Whether there may be a VMM, by the VM's state.
+    pub(crate) fn is_active(&self) -> bool {
+        lock(&self.0).vm.state.is_active()
+    }
+
+    /// The VM as it is now; nothing if it was deleted.
+    pub(crate) fn vm(&self) -> Option<Vm> {
+        let shared = lock(&self.0);
+        (!shared.gone).then(|| shared.vm.clone())
     }
 }
 

@@ -10,12 +10,10 @@ use banger_core::policy::Request;
 use banger_core::vm::{Vm, WaitFor};
 use serde::Deserialize;
 
-use crate::engine::store_error;
 use crate::ops::keys;
 use crate::serve::api::{Body, Key, Reply, Shared, whole};
 use crate::serve::openapi::{Conflict, Internal, Invalid, NotFound};
 use crate::serve::operations::accepted;
-use crate::store::vms;
 
 /// The VM that a path names.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -28,11 +26,10 @@ pub(super) struct VmKey {
 /// All VMs
 #[utoipa::path(
     get, path = "/v1/vms", tag = "vms",
-    responses((status = 200, description = "All VMs", body = Vec<Vm>), Internal)
+    responses((status = 200, description = "All VMs", body = Vec<Vm>))
 )]
-pub(super) async fn list_vms(State(shared): State<Shared>) -> Reply<Json<Vec<Vm>>> {
-    let rows = shared.engine.store.run(|db| vms::list(db)).await.map_err(store_error)?;
-    Ok(Json(rows.into_iter().map(|row| row.vm).collect()))
+pub(super) async fn list_vms(State(shared): State<Shared>) -> Json<Vec<Vm>> {
+    Json(shared.engine.vms())
 }
 
 /// One VM
