@@ -26,7 +26,9 @@ BANGERD_LOG sets what is logged (default: info).
 'openapi' prints the description of the API, OpenAPI 3.1.
 ";
 
-#[tokio::main]
+// One thread: what takes long runs in programs and on the threads for what blocks, and a wait that
+// ends on another thread ends later.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let args: Vec<_> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
