@@ -196,10 +196,10 @@ impl Sandbox {
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
     }
 
-    /// Starts `banger` and does not wait for it.
-    pub fn start(&self, args: &[&str]) {
+    /// Starts `banger` and does not wait for it. Returns its process id.
+    pub fn start(&self, args: &[&str]) -> i32 {
         let (runner, command) = self.command(args);
-        runner.detach(&command, &self.dir.join("started.log")).unwrap();
+        runner.detach(&command, &self.dir.join("started.log")).unwrap().cast_signed()
     }
 
     /// The process id of the daemon.
@@ -223,6 +223,13 @@ impl Sandbox {
     pub fn kill_9(&self, pid: i32) {
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
+
+    /// Ends a process as Ctrl-C does.
+    #[expect(clippy::disallowed_methods, reason = "a test of Ctrl-C")]
+    pub fn interrupt(&self, pid: i32) {
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     }
 
     /// Waits until `condition` holds.

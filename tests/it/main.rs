@@ -8,6 +8,7 @@ mod bad_host;
 mod bad_image;
 mod bad_input;
 mod bad_state;
+mod bench;
 mod completions;
 mod durability;
 mod fake;

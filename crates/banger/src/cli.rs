@@ -1,5 +1,6 @@
 //! The command line's grammar.
 
+mod bench;
 mod guest;
 mod host;
 
@@ -8,6 +9,7 @@ use banger_core::size::Size;
 use banger_core::vm::{Network, RootDisk, WaitFor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use bench::{Bench, BenchList, BenchProxy, BenchStart, BenchVms};
 pub use guest::{Forward, Logs, Ports, Rename, Set, Stats};
 pub use host::{Completions, Config, Shell};
 
@@ -51,6 +53,9 @@ pub enum Command {
     /// Check what works on this machine, and how to get what is missing
     #[command(after_help = host::DOCTOR_HELP)]
     Doctor(Format),
+    /// Measure what VMs and the daemon cost on this machine
+    #[command(subcommand, arg_required_else_help = true)]
+    Bench(Bench),
     /// Show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod bench;
 mod change;
 mod config;
 mod daemon;
@@ -28,6 +29,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Image(command) => image::run(command).await,
         Command::Daemon(command) => daemon::run(command, cli.now).await,
         Command::Doctor(format) => doctor::run(format).await,
+        Command::Bench(command) => bench::run(command).await,
         Command::Config(command) => config::run(command),
         Command::Completions(args) => {
             let called = std::env::args_os().next().unwrap_or_else(|| "banger".into());

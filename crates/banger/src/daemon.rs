@@ -138,7 +138,11 @@ fn inherited(name: &str) -> bool {
 
 /// The daemon's program with the environment that it gets.
 pub fn program() -> Command {
-    let mut command = Command::new(Tool::Bangerd);
+    with_environment(Command::new(Tool::Bangerd))
+}
+
+/// A program of ours with what it needs of our environment.
+pub fn with_environment(mut command: Command) -> Command {
     for (name, value) in std::env::vars_os() {
         if let Some(name) = name.to_str().filter(|name| inherited(name)) {
             command = command.env(name, value);

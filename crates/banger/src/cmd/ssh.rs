@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use banger_core::api::SshAccess;
-use banger_core::vm::{SSH_PORT, Vm};
+use banger_core::vm::SSH_PORT;
 use banger_exec::{Command, Tool, Tools};
 
 use crate::cmd::guest::{agent, running};
@@ -30,25 +30,40 @@ pub async fn enter(
     let access: SshAccess = client.get(&format!("/v1/vms/{}/ssh", vm.id)).await?;
     let own = std::env::current_exe()?;
     let terminal = terminal && std::io::stdin().is_terminal();
-    let ssh = Command::new(Tool::Ssh).args(arguments(&vm, &access, &own, command, terminal));
+    let proxy = proxy_line(&own, &["vm", "proxy", vm.id.as_str(), &SSH_PORT.to_string()]);
+    let args = arguments(vm.name.as_str(), &access, &proxy, command, terminal);
+    let ssh = Command::new(Tool::Ssh).args(args);
     Err(banger_exec::replace(&Tools::discover(), &ssh).into())
 }
 
-/// The arguments of `ssh` (ssh(1), ssh_config(5)). The person's own
-/// configuration is left out: it may say what does not fit a VM.
-fn arguments(
-    vm: &Vm,
+/// The line that makes `ssh` run us as its proxy. ssh expands % in it, and
+/// gives it to a shell.
+pub fn proxy_line(own: &Path, words: &[&str]) -> String {
+    let words = words.iter().map(|word| quote(&percent(word)));
+    std::iter::once(quote(&percent(&own.to_string_lossy())))
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn percent(text: &str) -> String {
+    text.replace('%', "%%")
+}
+
+/// The arguments of `ssh` (ssh(1), ssh_config(5)) that enter `host`, whose
+/// name is only shown. The person's own configuration is left out: it may say
+/// what does not fit a VM.
+pub fn arguments(
+    host: &str,
     access: &SshAccess,
-    own: &Path,
+    proxy: &str,
     command: &[String],
     terminal: bool,
 ) -> Vec<String> {
-    // ssh expands % in these values, and gives the proxy's line to a shell.
-    let percent = |text: &str| text.replace('%', "%%");
+    // ssh expands % in these values.
     let path = |path: &Path| percent(&path.to_string_lossy());
-    let proxy = format!("{} vm proxy {} {SSH_PORT}", quote(&path(own)), vm.id);
     let options = [
-        ("ProxyCommand", proxy),
+        ("ProxyCommand", proxy.to_owned()),
         ("IdentityFile", format!("\"{}\"", path(&access.key))),
         ("IdentitiesOnly", "yes".to_owned()),
         ("UserKnownHostsFile", format!("\"{}\"", path(&access.known_hosts))),
@@ -65,7 +80,7 @@ fn arguments(
     if !command.is_empty() {
         args.push(if terminal { "-t" } else { "-T" }.to_owned());
     }
-    args.push(format!("{}@{}", access.user, vm.name));
+    args.push(format!("{}@{}", access.user, host));
     match command {
         [] => {}
         [line] => args.extend(["--".to_owned(), line.clone()]),
@@ -107,5 +122,7 @@ mod tests {
         assert_eq!(quote("a-b/c"), "a-b/c");
         assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
         assert_eq!(quote(""), "''");
+        let line = proxy_line(Path::new("/opt/a b/100%"), &["vm", "proxy", "1"]);
+        assert_eq!(line, "'/opt/a b/100%%' vm proxy 1");
     }
 }
