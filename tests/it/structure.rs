@@ -31,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("banger", &["banger-core", "banger-exec", "banger-wire"]),
     ("xtask", &["banger-exec"]),
     ("banger-tests", &["banger-core", "banger-exec"]),
+    ("banger-benches", &["banger-core", "banger-image", "bangerd"]),
 ];
 
 fn cargo(args: &[&str], dir: &Path) -> Result<Vec<u8>, ExecError> {
@@ -101,7 +102,7 @@ fn a_stray_command_fails_the_build() {
 /// There is one clippy.toml: one in a crate would switch the bans off there.
 #[test]
 fn no_crate_has_a_clippy_toml_of_its_own() {
-    for folder in ["crates", "tests", "xtask"] {
+    for folder in ["benches", "crates", "tests", "xtask"] {
         for entry in std::fs::read_dir(format!("{ROOT}/{folder}")).unwrap() {
             let path = entry.unwrap().path();
             assert!(
