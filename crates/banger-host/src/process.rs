@@ -174,16 +174,32 @@ fn how(status: WaitIdStatus) -> Option<String> {
 pub fn kill(process: &ProcessId, at_once: bool) -> Result<(), HostError> {
     let unseen = |source| HostError::Process { pid: process.pid, source };
     let Some(exit) = exit_handle(process).map_err(unseen)? else { return Ok(()) };
+    // As long as somebody has it open, its memory does not go with it: a guest has much, and to
+    // give it back takes the kernel a while, which nobody need wait for.
+    let memory = shared_memory(process.pid);
     let signals = if at_once { &[Signal::KILL][..] } else { &[Signal::TERM, Signal::KILL][..] };
     for signal in signals {
         // A process that is gone cannot be signalled, which the wait sees.
         let _ = rustix::process::pidfd_send_signal(&exit.fd, *signal);
         if exit.wait(TERM_GRACE).unwrap_or(false) {
             let _ = exit.reap();
+            // Without a thread it is given back here and now.
+            let _ = std::thread::Builder::new().spawn(move || drop(memory));
             return Ok(());
         }
     }
     Err(HostError::Unkillable { pid: process.pid })
+}
+
+/// The memory files (memfd_create(2)) that a process has open; none if they
+/// cannot be seen.
+fn shared_memory(pid: u32) -> Vec<fs::File> {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let is_memory = |path: &PathBuf| {
+        fs::read_link(path)
+            .is_ok_and(|to| to.as_os_str().as_encoded_bytes().starts_with(b"/memfd:"))
+    };
+    descriptors.map(|entry| entry.path()).filter(is_memory).flat_map(fs::File::open).collect()
 }
 
 /// What a process uses.
@@ -221,6 +237,24 @@ mod tests {
         let text = "42 (a b) c) S 1 42 42 0 -1 4194560 1 0 0 0 5 6 0 0 20 0 1 0 777 1 2";
         assert_eq!(parse_stat(text), Some((b'S', 777)));
         assert_eq!(parse_stat("garbage"), None);
+    }
+
+    #[test]
+    fn memory_that_a_process_shares_is_found() {
+        use std::io::{Read as _, Seek as _, Write as _};
+        let flags = rustix::fs::MemfdFlags::CLOEXEC;
+        let mut ours = fs::File::from(rustix::fs::memfd_create("guest", flags).unwrap());
+        ours.write_all(b"kept").unwrap();
+        ours.rewind().unwrap();
+        let mut found = shared_memory(std::process::id());
+        drop(ours);
+        let mut text = String::new();
+        let read = found.iter_mut().any(|file| {
+            text.clear();
+            file.read_to_string(&mut text).is_ok() && text == "kept"
+        });
+        assert!(read, "{found:?}");
+        assert!(shared_memory(u32::MAX).is_empty());
     }
 
     #[test]
