@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use banger_core::agent::{Health, Service};
 use banger_core::resource::ProcessId;
-use banger_core::vm::{OPENCODE_PORT, SSH_PORT};
+use banger_core::vm::OPENCODE_PORT;
 use banger_host::HostOps;
 use banger_wire::agent::AgentClient;
 use banger_wire::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
 
 use crate::engine::oplog::OpLog;
@@ -57,17 +56,9 @@ impl Probe<'_> {
         // To connect before the guest's vsock is set up would break it. An agent that does not
         // ring is old, or the ring was lost: it is looked for all the same in the end.
         let patience = self.limit / 2;
-        let rung = self.poll("agent", patience, |_| async {
-            // In short waits: between them the VMM's end is seen.
-            let rung = tokio::time::timeout(PAUSE * 4, doorbell.accept()).await;
-            rung.map_err(|_| "the agent has not rung".to_owned())?
-                .map(drop)
-                .map_err(|e| e.to_string())
-        });
-        match rung.await {
-            Ok(()) | Err(OpError::NotReady { .. }) => {}
-            Err(error) => return Err(error),
-        }
+        let rung = async { doorbell.accept().await.map(drop).map_err(|e| e.to_string()) };
+        // If there will be none any more, what follows says why.
+        let _ = tokio::time::timeout(patience, self.unless_over(rung)).await;
         let limit = self.limit - patience;
         self.poll(
             "agent",
@@ -77,30 +68,18 @@ impl Probe<'_> {
         .await
     }
 
-    /// Waits for the SSH server to send its banner (RFC 4253, 4.2).
+    /// Waits until the SSH server accepts connections, by what the agent says:
+    /// one that were made to see would take the guest as long as a person's first.
     ///
     /// # Errors
     /// As [`Self::agent`].
     pub async fn ssh(&self) -> Result<(), OpError> {
         self.poll("ssh", self.limit, |agent| async move {
-            // Each connection makes sshd fork: ask the agent until there is somebody to talk to.
             let health = agent.health().await.map_err(|e| chain(&e))?;
-            if health.sshd != Service::Listening {
-                return Err(format!("sshd is {:?}", health.sshd).to_lowercase());
+            match health.sshd {
+                Service::Listening => Ok(()),
+                state => Err(format!("sshd is {state:?}").to_lowercase()),
             }
-            let mut stream = agent.stream(SSH_PORT).await.map_err(|e| chain(&e))?;
-            let mut banner = [0; 4];
-            stream.read_exact(&mut banner).await.map_err(|e| e.to_string())?;
-            // Closed with bytes unread, the connection would stay open in the guest: the
-            // vsock process does not pass a reset on. Nobody need wait for that.
-            tokio::spawn(async move {
-                let end = async {
-                    let _ = stream.shutdown().await;
-                    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
-                };
-                tokio::time::timeout(LONGEST_ATTEMPT, end).await
-            });
-            if &banner == b"SSH-" { Ok(()) } else { Err("no SSH server on port 22".to_owned()) }
         })
         .await
     }
@@ -164,7 +143,7 @@ impl Probe<'_> {
         }
     }
 
-    /// An attempt that is given up when the operation is cancelled or the VMM ends.
+    /// An attempt that is given up when the operation is cancelled or a process ends.
     async fn unless_over<T>(
         &self,
         attempt: impl Future<Output = Result<T, String>>,
@@ -174,10 +153,17 @@ impl Probe<'_> {
                 tokio::time::sleep(PAUSE * 2).await;
             }
         };
+        let no_vsock = async {
+            match &self.vsock_process {
+                Some(process) => drop(self.host.ended(process).await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             tried = attempt => tried,
             () = cancelled => Err("cancelled".to_owned()),
             _ = self.host.ended(self.process) => Err("the VMM ended".to_owned()),
+            () = no_vsock => Err("its vsock process ended".to_owned()),
         }
     }
 }
