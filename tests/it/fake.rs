@@ -74,7 +74,8 @@ fn qemu(monitor: &str) {
         thread::spawn(move || -> std::io::Result<()> {
             stream.write_all(b"{\"QMP\": {}}\n")?;
             for line in BufReader::new(stream.try_clone()?).lines() {
-                let quits = line?.contains("\"quit\"");
+                let line = line?;
+                let quits = line.contains("\"quit\"") || line.contains("powerdown");
                 stream.write_all(b"{\"return\": {\"status\": \"running\"}}\n")?;
                 if quits {
                     std::process::exit(0);
