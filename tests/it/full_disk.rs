@@ -21,18 +21,24 @@ const CREATE: [&str; 10] = [
     "agent",
 ];
 
-/// A small file system of its own, gone with this.
-struct SmallDisk(PathBuf);
+/// A small file system in a sandbox. It goes after the sandbox, whose daemon is to be
+/// stopped first, and takes along what could not be removed while it was there.
+struct SmallDisk {
+    place: PathBuf,
+    sandbox: Option<PathBuf>,
+}
 
 impl SmallDisk {
     /// Nothing where that is not allowed.
     #[expect(clippy::disallowed_methods, reason = "a disk that is full is made to be full")]
-    fn mount(place: &Path, bytes: u64) -> Option<Self> {
+    fn mount(banger: &Sandbox, place: &Path, bytes: u64) -> Option<Self> {
         fs::create_dir_all(place).unwrap();
         let options = std::ffi::CString::new(format!("size={bytes},mode=0700")).unwrap();
         let flags = rustix::mount::MountFlags::empty();
         match rustix::mount::mount("tmpfs", place, "tmpfs", flags, options.as_c_str()) {
-            Ok(()) => Some(Self(place.to_owned())),
+            Ok(()) => {
+                Some(Self { place: place.to_owned(), sandbox: Some(banger.dir().to_owned()) })
+            }
             Err(error) => {
                 println!("skipped: no file system can be mounted here: {error}");
                 None
@@ -41,13 +47,18 @@ impl SmallDisk {
     }
 
     fn free(&self) -> u64 {
-        let stat = rustix::fs::statvfs(&self.0).unwrap();
+        let stat = rustix::fs::statvfs(&self.place).unwrap();
         stat.f_bavail * stat.f_frsize
+    }
+
+    /// Takes it away from a sandbox that goes on.
+    fn unmount(mut self) {
+        self.sandbox = None;
     }
 
     /// Takes all but `left` bytes, until it is called again.
     fn fill(&self, left: u64) {
-        let filler = self.0.join("filler");
+        let filler = self.place.join("filler");
         let _ = fs::remove_file(&filler);
         let file = fs::File::create(&filler).unwrap();
         let size = self.free().saturating_sub(left);
@@ -61,7 +72,10 @@ impl SmallDisk {
 impl Drop for SmallDisk {
     #[expect(clippy::disallowed_methods, reason = "what was mounted is unmounted")]
     fn drop(&mut self) {
-        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+        let _ = rustix::mount::unmount(&self.place, rustix::mount::UnmountFlags::DETACH);
+        if let Some(sandbox) = &self.sandbox {
+            let _ = fs::remove_dir_all(sandbox);
+        }
     }
 }
 
@@ -71,7 +85,7 @@ fn on_a_small_disk() -> Option<(SmallDisk, Sandbox)> {
     let state = banger.state("");
     let aside = banger.dir().join("aside");
     fs::rename(&state, &aside).unwrap();
-    let disk = SmallDisk::mount(&state, 64 * MIB)?;
+    let disk = SmallDisk::mount(&banger, &state, 64 * MIB)?;
     for entry in fs::read_dir(&aside).unwrap().flatten() {
         let to = state.join(entry.file_name());
         if entry.path().is_dir() {
@@ -147,7 +161,9 @@ fn a_disk_that_is_full_undoes_what_it_stopped() {
 #[test]
 fn a_full_run_time_folder_stops_a_start_and_nothing_else() {
     let banger = Sandbox::with_fakes(Guest::Healthy);
-    let Some(disk) = SmallDisk::mount(&banger.dir().join("run"), MIB) else { return };
+    let Some(disk) = SmallDisk::mount(&banger, &banger.dir().join("run"), MIB) else { return };
+    // Dropped first: a daemon that cannot be reached cannot be stopped.
+    let banger = banger;
     let said = banger.fails(&CREATE);
     insta::assert_snapshot!(without_stages(&said), @r"
     1 error: cannot write /run/banger/vms/ID/initramfs.cpio: No space left on device (os error 28)
@@ -155,7 +171,7 @@ fn a_full_run_time_folder_stops_a_start_and_nothing_else() {
     ");
     assert_eq!(banger.leftovers(), Vec::<String>::new());
     banger.ok(&["daemon", "stop"]);
-    drop(disk);
+    disk.unmount();
     banger.ok(&CREATE);
 }
 
@@ -163,7 +179,8 @@ fn a_full_run_time_folder_stops_a_start_and_nothing_else() {
 fn a_disk_that_is_full_stops_a_build_and_leaves_nothing() {
     let banger = Sandbox::bare(As::Me);
     let state = banger.state("");
-    let Some(disk) = SmallDisk::mount(&state, 48 * MIB) else { return };
+    let Some(disk) = SmallDisk::mount(&banger, &state, 48 * MIB) else { return };
+    let banger = banger;
     let said = banger.fails(&["image", "build", "debian", "--no-opencode"]);
     assert!(said.contains("No space left on device"), "{said}");
     assert!(said.contains("hint: make room on that disk"), "{said}");
