@@ -171,8 +171,10 @@ fn clients_that_leave_change_nothing() {
             connect(&banger).write_all(&request("POST", path, "{\"wait\": \"agent\"}")).unwrap();
         }
     }
-    banger.until("all is done", || banger.json(&["daemon", "status"])["operations"] == 0);
-    assert!(["running", "stopped"].contains(&&*state()), "{}", state());
+    banger.until("all is done and the VM is in one state", || {
+        banger.json(&["daemon", "status"])["operations"] == 0
+            && ["running", "stopped"].contains(&&*state())
+    });
     begin("DELETE", "/v1/vms/dev", "");
     banger.until("it is gone", || banger.json(&["vm", "list"]) == json!([]));
     banger.until("nothing is left", || banger.leftovers().is_empty());

@@ -24,8 +24,9 @@ pub fn without_stages(said: &str) -> String {
         words.for_each(|word| rest.push(if hex(word) { "ID" } else { word }));
         rest.join("/")
     };
-    let stage =
-        |line: &&str| !["seed ", "disks ", "boot ", "agent "].iter().any(|s| line.starts_with(s));
+    let stage = |line: &&str| {
+        !["seed ", "disks ", "prepare ", "boot ", "agent "].iter().any(|s| line.starts_with(s))
+    };
     let (code, said) = said.split_once(' ').unwrap();
     let lines: Vec<_> = said.lines().filter(stage).map(line).collect();
     format!("{code} {}", lines.join("\n"))
@@ -115,7 +116,7 @@ fn a_vm_needs_its_vsock_process() {
     ");
     banger.install("vhost-device-vsock", "#!/bin/sh\nwhile :; do sleep 0.1; done\n");
     insta::assert_snapshot!(refused(&banger), @r"
-    1 error: the VM did not reach 'boot' within 2 s: there is no socket /run/banger/vms/ID/vhost.sock
+    1 error: the VM did not reach 'prepare' within 2 s: there is no socket /run/banger/vms/ID/vhost.sock
     hint: 'banger doctor' says what does not work here; if this machine is only slow, raise 'ready_seconds' in the configuration
     ");
     banger.set("PATH", all_but(&banger, "vhost-device-vsock"));

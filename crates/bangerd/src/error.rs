@@ -152,7 +152,9 @@ impl OpError {
                 let slow =
                     "if this machine is only slow, raise 'ready_seconds' in the configuration";
                 Some(match *stage {
-                    "boot" => format!("'banger doctor' says what does not work here; {slow}"),
+                    "prepare" | "boot" => {
+                        format!("'banger doctor' says what does not work here; {slow}")
+                    }
                     "agent" => format!("the console tells more ('banger vm logs'); {slow}"),
                     stage => format!(
                         "the console tells more ('banger vm logs'); {slow}, or wait for less than \
