@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use crate::bad_host::without_stages;
 use crate::fake::Guest;
@@ -100,4 +101,24 @@ fn a_real_console_goes_on_behind_the_cut() {
     // Nothing but the console's own writes: no hole where the log was.
     assert!(!fs::read(&path).unwrap().contains(&0));
     assert!(fs::metadata(&path).unwrap().len() < BOUND / 2);
+}
+
+/// The kernel of an emulated guest measures its timer in a tenth of a second, early
+/// in its boot. If the host stops it just then, the guest hangs, or its time runs away.
+#[test]
+fn a_guest_that_lost_its_timer_to_a_busy_host_boots_again() {
+    let banger = Sandbox::new(As::Me);
+    banger.configure("ready_seconds = 100");
+    banger.start(&[&["vm", "create", "dev", "--wait", "ssh"], &PLAIN[..]].concat());
+    let show = || banger.run(&["vm", "show", "dev", "--json"]).stdout;
+    banger.until("it boots", || show().contains("\"starting\"") && show().contains("\"pid\""));
+    let (qemu, began) = (banger.pid_of("qemu-system"), Instant::now());
+    banger.starve(qemu, || began.elapsed() > Duration::from_secs(10));
+    banger.until("it runs", || show().contains("\"running\""));
+    // Whichever boot it came up with, its time passes as it does here.
+    let began = Instant::now();
+    banger.ok(&["vm", "exec", "dev", "--", "sleep", "3"]);
+    let slept = began.elapsed();
+    assert!(Duration::from_secs(2) < slept && slept < Duration::from_secs(30), "{slept:?}");
+    println!("{}", fs::read_to_string(banger.dir().join("started.log")).unwrap());
 }

@@ -10,6 +10,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use banger_exec::{Command, ExecError, HostRunner, Runner as _, Tool, Tools};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// The user that the tests make.
@@ -57,6 +58,11 @@ pub struct Ran {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests of crashes, of Ctrl-C, of a busy host")]
+fn signal(pid: i32, signal: Signal) -> rustix::io::Result<()> {
+    kill_process(Pid::from_raw(pid).unwrap(), signal)
 }
 
 impl Sandbox {
@@ -219,17 +225,25 @@ impl Sandbox {
     }
 
     /// Ends a process as a crash does.
-    #[expect(clippy::disallowed_methods, reason = "a test of crashes")]
     pub fn kill_9(&self, pid: i32) {
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        signal(pid, Signal::KILL).unwrap();
     }
 
     /// Ends a process as Ctrl-C does.
-    #[expect(clippy::disallowed_methods, reason = "a test of Ctrl-C")]
     pub fn interrupt(&self, pid: i32) {
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        signal(pid, Signal::INT).unwrap();
+    }
+
+    /// Lets a process run only now and then, as a very busy host would, until it ends or `over`.
+    pub fn starve(&self, pid: i32, over: impl Fn() -> bool) {
+        while signal(pid, Signal::STOP).is_ok() {
+            std::thread::sleep(Duration::from_millis(120));
+            let _ = signal(pid, Signal::CONT);
+            if over() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Waits until `condition` holds.

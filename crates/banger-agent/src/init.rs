@@ -18,7 +18,9 @@ use std::process::ExitCode;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use banger_core::guest::{BOOT_CONFIG, BootConfig, MODULE_LIST, OVERLAY_DIR};
+use banger_core::guest::{
+    BOOT_CONFIG, BootConfig, INIT_SAYS, MODULE_LIST, OVERLAY_DIR, WRONG_TIMER,
+};
 use banger_exec::{Command, ExecError, Tool, Tools, replace};
 use rustix::fs::{FsWord, statfs, sync};
 use rustix::io::Errno;
@@ -28,6 +30,7 @@ use rustix::system::finit_module;
 
 use crate::guest::{restart, uptime_ms};
 use crate::overlay::{CopyError, Root};
+use crate::timer;
 
 const NEW_ROOT: &str = "/newroot";
 /// The work disk's place, within the root.
@@ -37,6 +40,7 @@ const FILE_SYSTEM: &str = "ext4";
 const INITS: [&str; 3] = ["/sbin/init", "/usr/lib/systemd/systemd", "/bin/init"];
 const DEVICE_LIMIT: Duration = Duration::from_secs(15);
 const DEVICE_POLL: Duration = Duration::from_millis(5);
+const TIMERS: &str = "/proc/timer_list";
 /// `RAMFS_MAGIC` and `TMPFS_MAGIC` of the kernel's `linux/magic.h`.
 const RAM: [FsWord; 2] = [0x8584_58f6, 0x0102_1994];
 
@@ -67,6 +71,14 @@ pub enum InitError {
         /// The block devices that there are.
         present: String,
     },
+    /// The kernel's timers would fire too early or too late.
+    #[error("{WRONG_TIMER}: {found} Hz instead of {expected}")]
+    Timer {
+        /// What the kernel measured; 0 if it gave the timer up.
+        found: u64,
+        /// What it is.
+        expected: u64,
+    },
     /// The guest's files could not be written.
     #[error("cannot write the guest's files")]
     Overlay(#[from] CopyError),
@@ -86,12 +98,7 @@ fn step<E: Into<io::Error>>(
 /// Boots the guest. Returns only if that fails.
 pub fn run() -> ExitCode {
     let Err(error) = boot();
-    let text = format!("banger-init: {}\n", crate::explain(&error));
-    let console = OpenOptions::new().write(true).open("/dev/console");
-    let shown = console.and_then(|mut console| console.write_all(text.as_bytes()));
-    // A warning stays off a quiet console, which has it already; else it must not.
-    let level = if shown.is_ok() { 4 } else { 2 };
-    Log::open().line(level, text.trim_end());
+    Log::open().line(4, &format!("{INIT_SAYS}{}", crate::explain(&error)));
     sync();
     restart();
     ExitCode::FAILURE
@@ -107,10 +114,12 @@ fn boot() -> Result<Infallible, InitError> {
         return Err(InitError::NotInitramfs);
     }
     log.phase("started");
+    let config = read_config()?;
+    if let Some(expected) = config.timer_hz {
+        timer::check(&fs::read_to_string(TIMERS).unwrap_or_default(), expected)?;
+    }
     let modules = load_modules()?;
     log.phase(&format!("loaded {modules} modules"));
-
-    let config = read_config()?;
     wait_for(&config.root)?;
     make_folder(NEW_ROOT)?;
     mount_new(&config.root, NEW_ROOT, FILE_SYSTEM, None)?;
@@ -257,22 +266,30 @@ fn hand_over() -> InitError {
     InitError::NoInit(last)
 }
 
-/// The kernel's log, once there is a `/dev`.
-struct Log(Option<File>);
+/// The kernel's log and the console, once there is a `/dev`: what is said is in
+/// both, for the kernel keeps such lines off a quiet console.
+struct Log {
+    kernel: Option<File>,
+    console: Option<File>,
+}
 
 impl Log {
     fn open() -> Self {
-        Self(OpenOptions::new().write(true).open("/dev/kmsg").ok())
+        let open = |path| OpenOptions::new().write(true).open(path).ok();
+        Self { kernel: open("/dev/kmsg"), console: open("/dev/console") }
     }
 
     fn phase(&mut self, what: &str) {
-        self.line(6, &format!("banger-init: {} ms: {what}", uptime_ms()));
+        self.line(6, &format!("{INIT_SAYS}{} ms: {what}", uptime_ms()));
     }
 
     fn line(&mut self, level: u8, text: &str) {
-        if let Some(file) = &mut self.0 {
-            // One write is one record; without a log the boot goes on.
+        // One write is one record; without a log the boot goes on.
+        if let Some(file) = &mut self.kernel {
             let _ = file.write_all(format!("<{level}>{text}\n").as_bytes());
+        }
+        if let Some(file) = &mut self.console {
+            let _ = file.write_all(format!("{text}\n").as_bytes());
         }
     }
 }

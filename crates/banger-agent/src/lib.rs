@@ -12,6 +12,7 @@ pub mod overlay;
 pub mod ports;
 pub mod server;
 pub mod stream;
+mod timer;
 pub mod transport;
 
 use std::error::Error;

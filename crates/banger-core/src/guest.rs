@@ -33,13 +33,23 @@ pub struct BootConfig {
     /// The work disk's device, mounted at `/root`; none for a VM without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub work: Option<String>,
+    /// The frequency in Hz of the APIC's timer, as the kernel divides it, where
+    /// the kernel measures it and may be wrong: a guest that is emulated. One
+    /// that is wrong is not booted further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer_hz: Option<u64>,
 }
 
 impl Default for BootConfig {
     fn default() -> Self {
-        Self { root: "/dev/vda".to_owned(), work: None }
+        Self { root: "/dev/vda".to_owned(), work: None, timer_hz: None }
     }
 }
+
+/// What the initramfs' init begins each of its lines on the console with.
+pub const INIT_SAYS: &str = "banger-init: ";
+/// What it says of a timer that the kernel measured wrong, before it restarts.
+pub const WRONG_TIMER: &str = "the kernel measured its timer wrong";
 
 /// A file for the guest. Owner and group are root.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! The sockets of a VMM and of a guest: QEMU's monitor, hybrid vsock, the agent.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use banger_core::agent::{self, Health, Service};
+use banger_core::guest::{INIT_SAYS, WRONG_TIMER};
 use banger_core::resource::ProcessId;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -80,9 +81,12 @@ async fn connection(world: &WorldRef, path: &Path, stream: UnixStream) -> io::Re
     }
 }
 
-/// The VMM, whose guest is up at once and rings.
+/// The VMM, whose guest is up at once and rings, or boots badly.
 pub(crate) async fn vmm(world: WorldRef, id: ProcessId, args: Vec<String>, monitor: UnixListener) {
-    if let Ok(vhost) = option(&args, "socket,id=vsock,path=", "-chardev") {
+    if world.get().is_some_and(|world| world.boots_badly()) {
+        // The host reads it there or waits in vain, which a test sees.
+        let _ = say(&args, &format!("{INIT_SAYS}{WRONG_TIMER}: 0 Hz\n"));
+    } else if let Ok(vhost) = option(&args, "socket,id=vsock,path=", "-chardev") {
         let vsock: PathBuf = Path::new(vhost).with_file_name("vsock.sock");
         // A host that does not listen does not want to know.
         drop(UnixStream::connect(agent::doorbell(&vsock)).await);
@@ -90,6 +94,12 @@ pub(crate) async fn vmm(world: WorldRef, id: ProcessId, args: Vec<String>, monit
     while let Ok((stream, _)) = monitor.accept().await {
         let _ = commands(&world, &id, stream).await;
     }
+}
+
+/// Says something on the guest's console.
+fn say(args: &[String], text: &str) -> io::Result<()> {
+    let console = option(args, "file,id=console,append=on,path=", "-chardev")?;
+    std::fs::File::options().create(true).append(true).open(console)?.write_all(text.as_bytes())
 }
 
 async fn commands(world: &WorldRef, id: &ProcessId, stream: UnixStream) -> io::Result<()> {

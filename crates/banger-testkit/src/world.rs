@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use banger_core::dirs::Dirs;
@@ -30,6 +31,8 @@ impl WorldRef {
 struct Shared {
     dir: tempfile::TempDir,
     processes: Mutex<BTreeMap<u32, Process>>,
+    /// How many of the next guests do not boot well.
+    bad_boots: AtomicU32,
     runtime: Handle,
 }
 
@@ -70,7 +73,12 @@ impl World {
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let dir = tempfile::Builder::new().prefix("bgr-").tempdir_in(parent)?;
-        Ok(Self(Arc::new(Shared { dir, processes: Mutex::default(), runtime: runtime()? })))
+        Ok(Self(Arc::new(Shared {
+            dir,
+            processes: Mutex::default(),
+            bad_boots: AtomicU32::new(0),
+            runtime: runtime()?,
+        })))
     }
 
     /// banger's folders in it.
@@ -91,6 +99,16 @@ impl World {
         let processes = self.processes();
         let alive = processes.values().filter(|process| process.is_alive());
         alive.map(|process| format!("{:?} {}", process.role, process.args.join(" "))).collect()
+    }
+
+    /// The next guests find their timer wrong and end, as many as said.
+    pub fn boot_badly(&self, guests: u32) {
+        self.0.bad_boots.store(guests, Ordering::SeqCst);
+    }
+
+    pub(crate) fn boots_badly(&self) -> bool {
+        let one_less = |left: u32| left.checked_sub(1);
+        self.0.bad_boots.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
     }
 
     fn weak(&self) -> WorldRef {

@@ -61,6 +61,12 @@ pub enum OpError {
     /// The guest's kernel panicked.
     #[error("the guest's kernel panicked")]
     Panicked,
+    /// The guest's kernel is up but of no use, and that is not the guest's fault.
+    #[error("the guest did not boot well: {why}")]
+    Misbooted {
+        /// What is wrong with it.
+        why: String,
+    },
     /// A readiness stage was not reached in time.
     #[error("the VM did not reach '{stage}' within {} s: {last}", limit.as_secs())]
     NotReady {
@@ -161,6 +167,9 @@ impl OpError {
                          '{stage}' with --wait"
                     ),
                 })
+            }
+            Self::Misbooted { .. } => {
+                Some("start it again when this machine has less to do".to_owned())
             }
             Self::DiskGone(_) => Some("put the file back, or delete the VM".to_owned()),
             Self::VsockEnded => {

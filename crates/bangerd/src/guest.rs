@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use banger_core::agent::{Health, Service};
+use banger_core::guest::{INIT_SAYS, WRONG_TIMER};
 use banger_core::resource::ProcessId;
 use banger_core::vm::OPENCODE_PORT;
 use banger_host::HostOps;
@@ -30,6 +31,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How much of a console is shown with a failure.
 const TAIL_BYTES: u64 = 4096;
 const TAIL_LINES: usize = 25;
+/// How much of a console is looked at for signs of a bad boot.
+const FIRST_WORDS: u64 = 64 << 10;
 
 /// Waits for one guest that is starting.
 pub struct Probe<'a> {
@@ -48,11 +51,22 @@ pub struct Probe<'a> {
 }
 
 impl Probe<'_> {
-    /// Waits for the agent, which rings at `doorbell`.
+    /// Waits for the agent, which rings at `doorbell`, while the guest boots well.
     ///
     /// # Errors
-    /// Not in time, cancelled, or the VMM ended; so too below.
-    pub async fn agent(&self, doorbell: &UnixListener) -> Result<Health, OpError> {
+    /// Not in time, cancelled, or the VMM ended; so too below. Besides, the
+    /// guest did not boot well.
+    pub async fn agent(&self, doorbell: &UnixListener, signs: &Signs) -> Result<Health, OpError> {
+        tokio::select! {
+            answered = self.rung(doorbell) => match (answered, signs.wrong_timer()) {
+                (Err(OpError::Ended { .. }), Some(why)) => Err(OpError::Misbooted { why }),
+                (answered, _) => answered,
+            },
+            why = signs.bad() => Err(OpError::Misbooted { why }),
+        }
+    }
+
+    async fn rung(&self, doorbell: &UnixListener) -> Result<Health, OpError> {
         // To connect before the guest's vsock is set up would break it. An agent that does not
         // ring is old, or the ring was lost: it is looked for all the same in the end.
         let patience = self.limit / 2;
@@ -168,6 +182,55 @@ impl Probe<'_> {
     }
 }
 
+/// What a guest that boots shows of itself on its console.
+pub struct Signs {
+    /// The console's log.
+    pub console: PathBuf,
+    /// Where this boot begins in it.
+    pub from: u64,
+    /// How long its init may be silent.
+    pub silence: Option<Duration>,
+}
+
+impl Signs {
+    /// Completes when the guest is seen not to boot well, and says why.
+    async fn bad(&self) -> String {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(PAUSE * 4).await;
+            if let Some(why) = self.bad_after(began.elapsed()) {
+                return why;
+            }
+        }
+    }
+
+    fn bad_after(&self, elapsed: Duration) -> Option<String> {
+        let silent = |limit: &Duration| elapsed > *limit && !self.text().contains(INIT_SAYS);
+        self.wrong_timer().or_else(|| {
+            let limit = self.silence.filter(silent)?;
+            Some(format!("its kernel hangs (no init within {} s)", limit.as_secs()))
+        })
+    }
+
+    fn wrong_timer(&self) -> Option<String> {
+        let text = self.text();
+        let line = text.lines().find(|line| line.contains(WRONG_TIMER))?;
+        Some(line.trim().trim_start_matches(INIT_SAYS).to_owned())
+    }
+
+    /// What the console said first in this boot.
+    fn text(&self) -> String {
+        let read = || {
+            let mut file = std::fs::File::open(&self.console)?;
+            file.seek(SeekFrom::Start(self.from))?;
+            let mut text = Vec::new();
+            file.take(FIRST_WORDS).read_to_end(&mut text)?;
+            std::io::Result::Ok(text)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+}
+
 /// Whether a console tells that the guest's kernel gave up (kernel/panic.c).
 #[must_use]
 pub fn panicked(console: &str) -> bool {
@@ -199,6 +262,26 @@ fn read_tail(path: &Path, from: u64) -> std::io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bad_boot_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (console, minute) = (dir.path().join("console"), Duration::from_secs(60));
+        let after = |seconds, silence| {
+            let signs = Signs { console: console.clone(), from: 4, silence };
+            signs.bad_after(Duration::from_secs(seconds))
+        };
+        assert_eq!(after(99, None), None, "there may be no console yet");
+        std::fs::write(&console, format!("{INIT_SAYS}old\nnew\n")).unwrap();
+        assert_eq!(after(59, Some(minute)), None);
+        let hangs = "its kernel hangs (no init within 60 s)";
+        assert_eq!(after(61, Some(minute)).as_deref(), Some(hangs));
+        std::fs::write(&console, format!("old\n{INIT_SAYS}30 ms: started\r\n")).unwrap();
+        assert_eq!(after(61, Some(minute)), None);
+        let wrong = format!("{WRONG_TIMER}: 1 Hz");
+        std::fs::write(&console, format!("old\n{INIT_SAYS}{wrong}\r\n")).unwrap();
+        assert_eq!(after(1, None), Some(wrong));
+    }
 
     #[test]
     fn the_tail_is_the_last_lines_without_control_characters() {

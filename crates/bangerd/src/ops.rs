@@ -1,5 +1,6 @@
 //! What operations do.
 
+mod boot;
 pub mod build;
 mod change;
 mod create;

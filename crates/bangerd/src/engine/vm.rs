@@ -144,6 +144,12 @@ impl VmCtx {
         guest::console_tail(&vm_files::console(&self.dir()), from)
     }
 
+    /// What tells of its guest's boot on the console.
+    pub(crate) fn signs(&self, silence: Option<Duration>) -> guest::Signs {
+        let from = lock(&self.shared).console_from;
+        guest::Signs { console: vm_files::console(&self.dir()), from, silence }
+    }
+
     /// Changes the VM, in the database first.
     pub(crate) async fn change(
         &self,

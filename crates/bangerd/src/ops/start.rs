@@ -1,35 +1,29 @@
 //! Starting a VM: its segment, its processes, its readiness.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use banger_core::agent;
-use banger_core::bootargs::{self, Machine};
-use banger_core::dirs::vm_files;
-use banger_core::guest::{BootConfig, GuestNetwork, Identity};
-use banger_core::image::{Image, files};
+use banger_core::agent::Health;
+use banger_core::image::Image;
 use banger_core::operation::EventKind;
-use banger_core::resource::{ProcessId, ResourceSpec};
-use banger_core::vm::{Network, Readiness, Run, StopCause, Transition, Vm, VmState, WaitFor};
-use banger_exec::Tool;
-use banger_host::{HostError, HostOps, OLDEST_QEMU, qemu_version};
+use banger_core::resource::ProcessId;
+use banger_core::vm::{Readiness, Run, StopCause, Transition, Vm, VmState, WaitFor};
 use banger_image::parts;
-use tokio::net::UnixListener;
 
 use crate::clock::now;
 use crate::engine::oplog::OpLog;
-use crate::engine::resources::{Intended, blocking};
 use crate::engine::vm::{VmCtx, apply};
 use crate::error::{OpError, chain};
 use crate::guest;
-use crate::ops::keys;
+use crate::ops::boot::Booted;
 use crate::store::journal::Scope;
 use crate::store::vms;
-use crate::vmm::qemu::{Boot, vmm_process, vsock_process};
-use crate::vmm::qmp::Qmp;
+use crate::vmm::qemu::Boot;
 
-/// How long a program may take to make its socket.
-const SOCKET_LIMIT: Duration = Duration::from_secs(20);
+/// How often a guest is booted in one start before it is given up.
+const BOOTS: u32 = 3;
+/// The least time that the init of an emulated guest is given to say something.
+const LEAST_SILENCE: Duration = Duration::from_secs(15);
 
 impl VmCtx {
     /// Starts the VM; on failure it is stopped again.
@@ -103,17 +97,11 @@ impl VmCtx {
         let boot = self.boot(&vm).await?;
         let (scope, specs) = (Scope::Run, self.run_resources(&vm, &boot));
         let run = self.transition_to_acquire(log, Transition::Start, scope, specs).await?;
-        let prepared = log.stage("prepare", self.prepare(log, boot, run)).await?;
-        let Prepared { process, doorbell, vmm_log } = prepared;
-        let runs = async {
-            let qmp = self.sockets().qmp;
-            let answered = self.booting(log, "boot").monitor(&process, &qmp, &vmm_log).await;
-            self.unless_too_old(answered).await
-        };
-        log.stage("boot", runs).await?;
+        let mut booted = log.stage("prepare", self.prepare(log, &boot, run)).await?;
+        log.stage("boot", self.runs(log, "boot", &booted)).await?;
         let run = Run {
             started_at: now(),
-            pid: process.pid,
+            pid: booted.process.pid,
             vsock: self.sockets().vsock.to_string_lossy().into_owned(),
             boot_id: None,
             ready: Vec::new(),
@@ -121,12 +109,8 @@ impl VmCtx {
         let waiting = Waiting { log, wait, started };
         self.reached(&waiting, "boot", |vm| vm.run = Some(run)).await?;
 
-        let probe = self.probe(log, &process);
-        let answered = log.stage("agent", probe.agent(&doorbell)).await;
-        let health = answered.map_err(|error| match error {
-            OpError::Ended { .. } if guest::panicked(&self.console_tail()) => OpError::Panicked,
-            error => error,
-        })?;
+        let health = log.stage("agent", self.first_answer(log, &boot, &mut booted)).await?;
+        let process = booted.process;
         if let Some(message) = health.mismatch() {
             log.append(EventKind::Warning { message }).await?;
         }
@@ -138,6 +122,36 @@ impl VmCtx {
         })
         .await?;
         self.wait_for_services(&waiting, &process).await
+    }
+
+    /// Waits for the agent. A guest that does not boot well is booted again.
+    async fn first_answer(
+        &self,
+        log: &OpLog,
+        boot: &Boot,
+        booted: &mut Booted,
+    ) -> Result<Health, OpError> {
+        let mut boots = 0;
+        loop {
+            boots += 1;
+            // A kernel hangs by emulation only, and a slow machine is not to lose twice what
+            // its guest has done.
+            let silence = (self.ready_limit() / 4).max(LEAST_SILENCE);
+            let silence = (!boot.kvm && boots == 1).then_some(silence);
+            let signs = self.signs(silence);
+            let answered = self.probe(log, &booted.process).agent(&booted.doorbell, &signs).await;
+            match answered {
+                Err(OpError::Misbooted { why }) if boots < BOOTS => {
+                    let message = format!("the guest did not boot well: {why}; it boots again");
+                    log.append(EventKind::Warning { message }).await?;
+                    *booted = self.boot_again(log, boot).await?;
+                }
+                Err(OpError::Ended { .. }) if guest::panicked(&self.console_tail()) => {
+                    return Err(OpError::Panicked);
+                }
+                answered => return answered,
+            }
+        }
     }
 
     async fn wait_for_services(
@@ -167,7 +181,7 @@ impl VmCtx {
     }
 
     /// How long each readiness stage may take.
-    fn ready_limit(&self) -> Duration {
+    pub(super) fn ready_limit(&self) -> Duration {
         let default = if self.engine.kvm { 60 } else { 240 };
         Duration::from_secs(self.engine.config.ready_seconds.unwrap_or(default))
     }
@@ -198,126 +212,11 @@ impl VmCtx {
         .await
     }
 
-    /// What a run acquires, in that order.
-    fn run_resources(&self, vm: &Vm, boot: &Boot) -> [ResourceSpec; 3] {
-        let (dir, sockets) = (self.dir(), self.sockets());
-        [
-            ResourceSpec::Dir { path: self.run_dir() },
-            vsock_process(&sockets, &vm_files::vsock_log(&dir)),
-            vmm_process(vm, &dir, &sockets, boot),
-        ]
-    }
-
-    /// All that comes before the guest: done when the VMM has been started.
-    async fn prepare(
-        &self,
-        log: &OpLog,
-        boot: Boot,
-        [run_dir, vsock, vmm]: [Intended; 3],
-    ) -> Result<Prepared, OpError> {
-        let (dir, sockets) = (self.dir(), self.sockets());
-        let ensure = |intended| self.engine.ensure(intended, log.cancel());
-        ensure(run_dir).await?;
-        // In the run's folder, and gone with it.
-        let doorbell = UnixListener::bind(agent::doorbell(&sockets.vsock))
-            .map_err(OpError::file("listen for the guest's agent"))?;
-        self.mark_console();
-        let vmm_log = Words::from_now_on(vm_files::vmm_log(&dir));
-        let vsock = async {
-            let words = Words::from_now_on(vm_files::vsock_log(&dir));
-            let vsock = ensure(vsock).await?.process;
-            let booting = self.booting(log, "prepare");
-            booting.socket(vsock.as_ref(), &sockets.vhost, &words).await?;
-            Ok::<_, OpError>(vsock)
-        };
-        // Both are waited for, also when one fails: nothing is made behind an undoing's back.
-        let (vsock, files) = tokio::join!(vsock, self.boot_files(boot));
-        files?;
-        let vsock = vsock?;
-        log.check()?;
-        let process = self.unless_too_old(ensure(vmm).await).await?.process;
-        let process =
-            process.ok_or_else(|| OpError::Internal("the VMM has no process".to_owned()))?;
-        self.set_processes(Some(process.clone()), vsock);
-        Ok(Prepared { process, doorbell, vmm_log })
-    }
-
-    fn booting<'a>(&'a self, log: &'a OpLog, stage: &'static str) -> Booting<'a> {
-        let limit = SOCKET_LIMIT.min(self.ready_limit());
-        Booting { log, host: &*self.engine.host, stage, limit }
-    }
-
-    /// Tells of a QEMU that is too old, where that is why it does not run.
-    async fn unless_too_old<T>(&self, result: Result<T, OpError>) -> Result<T, OpError> {
-        let why = match result {
-            Err(why) if !why.is_cancelled() => why,
-            result => return result,
-        };
-        let runner = self.engine.runner.clone();
-        Err(match blocking(move || Ok(qemu_version(runner.as_ref()))).await {
-            Ok(Some(found)) if found < OLDEST_QEMU => OpError::TooOld { found, why: Box::new(why) },
-            _ => why,
-        })
-    }
-
-    /// What the VMM will be started with.
-    async fn boot(&self, vm: &Vm) -> Result<Boot, OpError> {
-        let image = self.image(vm).await?;
-        let kvm = self.engine.kvm;
-        let tsc_khz = blocking(move || Ok((!kvm).then(banger_host::tsc_khz))).await?;
-        Ok(Boot {
-            kernel: self.engine.dirs.image(image.id.as_str()).join(files::KERNEL),
-            initramfs: self.run_dir().join("initramfs.cpio"),
-            boot_args: bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz }),
-            kvm,
-        })
-    }
-
     /// The image that the VM is made from.
     pub(crate) async fn image(&self, vm: &Vm) -> Result<Image, OpError> {
         let image = self.engine.image(vm.spec.image.as_str()).await;
         image.map_err(|error| OpError::Internal(error.message))
     }
-
-    /// Puts the VM's segment behind the image's initramfs.
-    async fn boot_files(&self, boot: Boot) -> Result<(), OpError> {
-        let (vm, dir, engine) = (self.vm(), self.dir(), self.engine.clone());
-        let image = self.image(&vm).await?;
-        let id = vm.id.clone();
-        let row = engine.store.read(move |db| vms::get(db, &id)).await?;
-        let password = row.and_then(|row| row.opencode_password).filter(|_| vm.spec.opencode);
-        blocking(move || {
-            let image_dir = engine.dirs.image(image.id.as_str());
-            whole(&image_dir, &image)?;
-            let (_, public) =
-                keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)?;
-            let key = vm_files::host_key(&dir);
-            let host_key = read(&key)?;
-            let host_key_pub = read(&key.with_added_extension("pub"))?;
-            let identity = Identity {
-                id: &vm.id,
-                name: &vm.name,
-                network: (vm.spec.network == Network::User).then_some(GuestNetwork::USER),
-                host_key: &host_key,
-                host_key_pub: &host_key_pub,
-                authorized_keys: &public,
-                opencode_password: password.as_deref(),
-            };
-            let config = BootConfig { work: Some("/dev/vdb".to_owned()), ..BootConfig::default() };
-            let segment =
-                banger_image::initramfs::segment(&config, &banger_core::guest::files(&identity))?;
-            write_initramfs(&image_dir.join(files::INITRAMFS), &segment, &boot.initramfs)
-        })
-        .await
-    }
-}
-
-/// What a start has made before its guest boots.
-struct Prepared {
-    process: ProcessId,
-    /// The agent rings at it.
-    doorbell: UnixListener,
-    vmm_log: Words,
 }
 
 /// What somebody waits for.
@@ -340,109 +239,4 @@ fn last_stage(wait: WaitFor, opencode: bool) -> &'static str {
 pub(crate) fn whole(dir: &Path, image: &Image) -> Result<(), OpError> {
     parts::check(dir, image)
         .map_err(|damage| OpError::Damaged { image: image.name.to_string(), damage })
-}
-
-fn read(path: &Path) -> Result<String, OpError> {
-    std::fs::read_to_string(path).map_err(OpError::file(format!("read {}", path.display())))
-}
-
-/// Writes the image's initramfs and the segment, which holds secrets.
-fn write_initramfs(base: &Path, segment: &[u8], to: &Path) -> Result<(), OpError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let write = || {
-        let mut options = std::fs::File::options();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(to)?;
-        std::io::copy(&mut std::fs::File::open(base)?, &mut file)?;
-        file.write_all(segment)
-    };
-    write().map_err(OpError::file(format!("write {}", to.display())))
-}
-
-/// Waiting for programs that were just started.
-struct Booting<'a> {
-    /// The operation: its cancel ends the wait.
-    log: &'a OpLog,
-    /// The host that they run on.
-    host: &'a dyn HostOps,
-    /// What they are waited for in.
-    stage: &'static str,
-    /// How long each may take.
-    limit: Duration,
-}
-
-impl Booting<'_> {
-    /// Waits until a process has made its socket.
-    async fn socket(
-        &self,
-        process: Option<&ProcessId>,
-        socket: &Path,
-        words: &Words,
-    ) -> Result<(), OpError> {
-        let deadline = Instant::now() + self.limit;
-        while !socket.exists() {
-            self.log.check()?;
-            if !process.is_some_and(|process| self.host.is_alive(process)) {
-                return Err(self.ended(Tool::VhostDeviceVsock, process, words).await);
-            }
-            if Instant::now() > deadline {
-                let last = format!("there is no socket {}", socket.display());
-                return Err(OpError::NotReady { stage: self.stage, limit: self.limit, last });
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-        Ok(())
-    }
-
-    /// Waits until QEMU's monitor says how the machine is.
-    async fn monitor(
-        &self,
-        process: &ProcessId,
-        socket: &Path,
-        words: &Words,
-    ) -> Result<(), OpError> {
-        let deadline = Instant::now() + self.limit;
-        loop {
-            let answer = async { Qmp::connect(socket).await?.execute("query-status").await };
-            // One that hangs holds its own limit, not the monitor's.
-            let left = deadline.saturating_duration_since(Instant::now());
-            let last = match tokio::time::timeout(left, answer).await {
-                Ok(Ok(_)) => return Ok(()),
-                Ok(Err(error)) => chain(&error),
-                Err(_) => "the monitor of QEMU does not answer".to_owned(),
-            };
-            if !self.host.is_alive(process) {
-                return Err(self.ended(Tool::QemuSystem, Some(process), words).await);
-            }
-            if Instant::now() > deadline {
-                return Err(OpError::NotReady { stage: self.stage, limit: self.limit, last });
-            }
-            self.log.check()?;
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// How a process ended that should have run on: its status and its last words.
-    async fn ended(&self, tool: Tool, process: Option<&ProcessId>, words: &Words) -> OpError {
-        let how = match process {
-            Some(process) => self.host.ended(process).await.ok().flatten(),
-            None => None,
-        };
-        let how = how.unwrap_or_else(|| "nobody saw how".to_owned());
-        let log = guest::console_tail(&words.path, words.from);
-        HostError::EndedAtOnce { what: tool.program().to_owned(), how, log }.into()
-    }
-}
-
-/// What a program says from some moment on, in a log that it appends to.
-struct Words {
-    path: PathBuf,
-    from: u64,
-}
-
-impl Words {
-    fn from_now_on(path: PathBuf) -> Self {
-        let from = std::fs::metadata(&path).map_or(0, |m| m.len());
-        Self { path, from }
-    }
 }

@@ -36,6 +36,10 @@ impl Sockets {
     }
 }
 
+/// The frequency at which an emulated guest's kernel drives its APIC timer: the
+/// emulated bus' 1 GHz (hw/intc/apic.c), divided by 16 (the kernel's `APIC_DIVISOR`).
+pub const APIC_TIMER_HZ: u64 = 62_500_000;
+
 /// What a machine is started with, beyond the VM itself.
 #[derive(Debug, Clone)]
 pub struct Boot {

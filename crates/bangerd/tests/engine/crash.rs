@@ -11,11 +11,16 @@ use crate::scene::{Scene, ask, build_image, change_home, create};
 /// turn until it is survived. The daemons after it die too, each one step later;
 /// in `script/soak` the first of them dies at each of its steps, too.
 fn killed_at_every_step(before: impl AsyncFn(&Engine), work: impl AsyncFn(&Engine)) {
+    killed_where(|_| (), before, work);
+}
+
+fn killed_where(like: impl Fn(&Scene), before: impl AsyncFn(&Engine), work: impl AsyncFn(&Engine)) {
     let every_pair = std::env::var_os("BANGER_SOAK").is_some();
     let (mut last, mut second, mut hosts) = (0, 0, 0);
     loop {
         let scene = Scene::new();
         scene.live(&Life::default(), &before).unwrap();
+        like(&scene);
         let survived = scene.live(&Life::until(last), &work).is_some();
         let put_right = scene.settle(&Life::until(second));
         (second + 1..).take_while(|_| !put_right).find(|n| scene.settle(&Life::until(*n)));
@@ -56,6 +61,12 @@ fn create_with_a_new_seed_is_survived() {
 #[test]
 fn start_is_survived() {
     killed_at_every_step(stopped, async |engine| drop(ask(engine, "dev", Request::Start).await));
+}
+
+#[test]
+fn start_of_a_guest_that_boots_twice_is_survived() {
+    let start = async |engine: &Engine| drop(ask(engine, "dev", Request::Start).await);
+    killed_where(|scene| scene.world.boot_badly(1), stopped, start);
 }
 
 #[test]

@@ -4,11 +4,12 @@ use std::fs;
 
 use banger_core::api::ChangeVm;
 use banger_core::dirs::vm_files;
-use banger_core::operation::Outcome;
+use banger_core::operation::{Event, EventKind, Outcome};
 use banger_core::policy::Request;
 use banger_core::size::Size;
 use banger_core::vm::VmState;
 use banger_testkit::Life;
+use bangerd::store::operations;
 
 use crate::scene::{Scene, ask, create};
 
@@ -38,6 +39,31 @@ fn a_disk_removed_by_hand_is_told_and_not_made_anew() {
         assert!(!disk.exists());
         fs::rename(aside, disk).unwrap();
     }
+    scene.use_and_delete(&scene.check());
+}
+
+#[test]
+fn a_guest_that_does_not_boot_well_is_booted_again() {
+    let scene = Scene::new();
+    let lived = scene.live(&Life::default(), async |engine| {
+        scene.world.boot_badly(2);
+        create(engine, true).await;
+        let vm = engine.vm("dev").await.unwrap().vm;
+        assert_eq!(vm.state, VmState::Running);
+        scene.world.boot_badly(3);
+        let Outcome::Failed { failure } = ask(engine, "dev", Request::Restart).await else {
+            panic!("started with a wrong timer");
+        };
+        assert_eq!(
+            failure.message,
+            "the guest did not boot well: the kernel measured its timer wrong: 0 Hz"
+        );
+        let read = engine.store.run(|db| operations::events_after(db, None, 0, 9999, 9999));
+        let events = read.await.unwrap();
+        let warned = |event: &&Event| matches!(event.kind, EventKind::Warning { .. });
+        assert_eq!(events.iter().filter(warned).count(), 4);
+    });
+    lived.unwrap();
     scene.use_and_delete(&scene.check());
 }
 

@@ -1,0 +1,288 @@
+//! From disks to a guest that boots: its segment, its processes.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use banger_core::agent;
+use banger_core::bootargs::{self, Machine};
+use banger_core::dirs::vm_files;
+use banger_core::guest::{BootConfig, GuestNetwork, Identity};
+use banger_core::image::files;
+use banger_core::resource::{ProcessId, ResourceSpec};
+use banger_core::vm::{Network, Vm};
+use banger_exec::Tool;
+use banger_host::{HostError, HostOps, OLDEST_QEMU, qemu_version};
+use rusqlite::Transaction;
+use tokio::net::UnixListener;
+
+use crate::engine::oplog::OpLog;
+use crate::engine::resources::{Intended, blocking, intend};
+use crate::engine::vm::{VmCtx, released};
+use crate::error::{OpError, chain};
+use crate::guest;
+use crate::ops::keys;
+use crate::ops::start::whole;
+use crate::store::journal::Scope;
+use crate::store::vms;
+use crate::vmm::qemu::{APIC_TIMER_HZ, Boot, vmm_process, vsock_process};
+use crate::vmm::qmp::Qmp;
+
+/// How long a program may take to make its socket.
+const SOCKET_LIMIT: Duration = Duration::from_secs(20);
+
+impl VmCtx {
+    /// What a run acquires, in that order.
+    pub(super) fn run_resources(&self, vm: &Vm, boot: &Boot) -> [ResourceSpec; 3] {
+        let (dir, sockets) = (self.dir(), self.sockets());
+        [
+            ResourceSpec::Dir { path: self.run_dir() },
+            vsock_process(&sockets, &vm_files::vsock_log(&dir)),
+            vmm_process(vm, &dir, &sockets, boot),
+        ]
+    }
+
+    /// All that comes before the guest: done when the VMM has been started.
+    pub(super) async fn prepare(
+        &self,
+        log: &OpLog,
+        boot: &Boot,
+        [run_dir, vsock, vmm]: [Intended; 3],
+    ) -> Result<Booted, OpError> {
+        let (dir, sockets) = (self.dir(), self.sockets());
+        let ensure = |intended| self.engine.ensure(intended, log.cancel());
+        ensure(run_dir).await?;
+        // In the run's folder, and gone with it.
+        let doorbell = UnixListener::bind(agent::doorbell(&sockets.vsock))
+            .map_err(OpError::file("listen for the guest's agent"))?;
+        self.mark_console();
+        let vmm_log = Words::from_now_on(vm_files::vmm_log(&dir));
+        let vsock = async {
+            let words = Words::from_now_on(vm_files::vsock_log(&dir));
+            let vsock = ensure(vsock).await?.process;
+            let booting = self.booting(log, "prepare");
+            booting.socket(vsock.as_ref(), &sockets.vhost, &words).await?;
+            Ok::<_, OpError>(vsock)
+        };
+        // Both are waited for, also when one fails: nothing is made behind an undoing's back.
+        let (vsock, files) = tokio::join!(vsock, self.boot_files(boot.clone()));
+        files?;
+        let vsock = vsock?;
+        log.check()?;
+        let process = self.unless_too_old(ensure(vmm).await).await?.process;
+        let process =
+            process.ok_or_else(|| OpError::Internal("the VMM has no process".to_owned()))?;
+        self.set_processes(Some(process.clone()), vsock);
+        Ok(Booted { process, doorbell, vmm_log })
+    }
+
+    /// Waits until the VMM says that the machine runs.
+    pub(super) async fn runs(
+        &self,
+        log: &OpLog,
+        stage: &'static str,
+        booted: &Booted,
+    ) -> Result<(), OpError> {
+        let (booting, qmp) = (self.booting(log, stage), self.sockets().qmp);
+        let answered = booting.monitor(&booted.process, &qmp, &booted.vmm_log).await;
+        self.unless_too_old(answered).await
+    }
+
+    /// Ends the run's processes and starts them anew.
+    pub(super) async fn boot_again(&self, log: &OpLog, boot: &Boot) -> Result<Booted, OpError> {
+        log.check()?;
+        let vm = self.vm();
+        released(self.engine.release(vm.id.as_str(), true).await?)?;
+        let specs = self.run_resources(&vm, boot);
+        let intend = move |db: &Transaction<'_>| intend(db, vm.id.as_str(), Scope::Run, specs);
+        let run = self.engine.store.run(intend).await?;
+        let booted = self.prepare(log, boot, run).await?;
+        self.runs(log, "agent", &booted).await?;
+        let pid = booted.process.pid;
+        self.change(Some(log), |vm| {
+            vm.run.iter_mut().for_each(|run| run.pid = pid);
+            Ok(())
+        })
+        .await?;
+        Ok(booted)
+    }
+
+    fn booting<'a>(&'a self, log: &'a OpLog, stage: &'static str) -> Booting<'a> {
+        let limit = SOCKET_LIMIT.min(self.ready_limit());
+        Booting { log, host: &*self.engine.host, stage, limit }
+    }
+
+    /// Tells of a QEMU that is too old, where that is why it does not run.
+    async fn unless_too_old<T>(&self, result: Result<T, OpError>) -> Result<T, OpError> {
+        let why = match result {
+            Err(why) if !why.is_cancelled() => why,
+            result => return result,
+        };
+        let runner = self.engine.runner.clone();
+        Err(match blocking(move || Ok(qemu_version(runner.as_ref()))).await {
+            Ok(Some(found)) if found < OLDEST_QEMU => OpError::TooOld { found, why: Box::new(why) },
+            _ => why,
+        })
+    }
+
+    /// What the VMM will be started with.
+    pub(super) async fn boot(&self, vm: &Vm) -> Result<Boot, OpError> {
+        let image = self.image(vm).await?;
+        let kvm = self.engine.kvm;
+        let tsc_khz = blocking(move || Ok((!kvm).then(banger_host::tsc_khz))).await?;
+        Ok(Boot {
+            kernel: self.engine.dirs.image(image.id.as_str()).join(files::KERNEL),
+            initramfs: self.run_dir().join("initramfs.cpio"),
+            boot_args: bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz }),
+            kvm,
+        })
+    }
+
+    /// Puts the VM's segment behind the image's initramfs.
+    async fn boot_files(&self, boot: Boot) -> Result<(), OpError> {
+        let (vm, dir, engine) = (self.vm(), self.dir(), self.engine.clone());
+        let image = self.image(&vm).await?;
+        let id = vm.id.clone();
+        let row = engine.store.read(move |db| vms::get(db, &id)).await?;
+        let password = row.and_then(|row| row.opencode_password).filter(|_| vm.spec.opencode);
+        blocking(move || {
+            let image_dir = engine.dirs.image(image.id.as_str());
+            whole(&image_dir, &image)?;
+            let (_, public) =
+                keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)?;
+            let key = vm_files::host_key(&dir);
+            let host_key = read(&key)?;
+            let host_key_pub = read(&key.with_added_extension("pub"))?;
+            let identity = Identity {
+                id: &vm.id,
+                name: &vm.name,
+                network: (vm.spec.network == Network::User).then_some(GuestNetwork::USER),
+                host_key: &host_key,
+                host_key_pub: &host_key_pub,
+                authorized_keys: &public,
+                opencode_password: password.as_deref(),
+            };
+            let config = BootConfig {
+                work: Some("/dev/vdb".to_owned()),
+                timer_hz: (!boot.kvm).then_some(APIC_TIMER_HZ),
+                ..BootConfig::default()
+            };
+            let segment =
+                banger_image::initramfs::segment(&config, &banger_core::guest::files(&identity))?;
+            write_initramfs(&image_dir.join(files::INITRAMFS), &segment, &boot.initramfs)
+        })
+        .await
+    }
+}
+
+/// What a start has made when its guest boots.
+pub(super) struct Booted {
+    pub(super) process: ProcessId,
+    /// The agent rings at it.
+    pub(super) doorbell: UnixListener,
+    vmm_log: Words,
+}
+
+fn read(path: &Path) -> Result<String, OpError> {
+    std::fs::read_to_string(path).map_err(OpError::file(format!("read {}", path.display())))
+}
+
+/// Writes the image's initramfs and the segment, which holds secrets.
+fn write_initramfs(base: &Path, segment: &[u8], to: &Path) -> Result<(), OpError> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let write = || {
+        let mut options = std::fs::File::options();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(to)?;
+        std::io::copy(&mut std::fs::File::open(base)?, &mut file)?;
+        file.write_all(segment)
+    };
+    write().map_err(OpError::file(format!("write {}", to.display())))
+}
+
+/// Waiting for programs that were just started.
+struct Booting<'a> {
+    /// The operation: its cancel ends the wait.
+    log: &'a OpLog,
+    /// The host that they run on.
+    host: &'a dyn HostOps,
+    /// What they are waited for in.
+    stage: &'static str,
+    /// How long each may take.
+    limit: Duration,
+}
+
+impl Booting<'_> {
+    /// Waits until a process has made its socket.
+    async fn socket(
+        &self,
+        process: Option<&ProcessId>,
+        socket: &Path,
+        words: &Words,
+    ) -> Result<(), OpError> {
+        let deadline = Instant::now() + self.limit;
+        while !socket.exists() {
+            self.log.check()?;
+            if !process.is_some_and(|process| self.host.is_alive(process)) {
+                return Err(self.ended(Tool::VhostDeviceVsock, process, words).await);
+            }
+            if Instant::now() > deadline {
+                let last = format!("there is no socket {}", socket.display());
+                return Err(OpError::NotReady { stage: self.stage, limit: self.limit, last });
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until QEMU's monitor says how the machine is.
+    async fn monitor(
+        &self,
+        process: &ProcessId,
+        socket: &Path,
+        words: &Words,
+    ) -> Result<(), OpError> {
+        let deadline = Instant::now() + self.limit;
+        loop {
+            let answer = async { Qmp::connect(socket).await?.execute("query-status").await };
+            // One that hangs holds its own limit, not the monitor's.
+            let left = deadline.saturating_duration_since(Instant::now());
+            let last = match tokio::time::timeout(left, answer).await {
+                Ok(Ok(_)) => return Ok(()),
+                Ok(Err(error)) => chain(&error),
+                Err(_) => "the monitor of QEMU does not answer".to_owned(),
+            };
+            if !self.host.is_alive(process) {
+                return Err(self.ended(Tool::QemuSystem, Some(process), words).await);
+            }
+            if Instant::now() > deadline {
+                return Err(OpError::NotReady { stage: self.stage, limit: self.limit, last });
+            }
+            self.log.check()?;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// How a process ended that should have run on: its status and its last words.
+    async fn ended(&self, tool: Tool, process: Option<&ProcessId>, words: &Words) -> OpError {
+        let how = match process {
+            Some(process) => self.host.ended(process).await.ok().flatten(),
+            None => None,
+        };
+        let how = how.unwrap_or_else(|| "nobody saw how".to_owned());
+        let log = guest::console_tail(&words.path, words.from);
+        HostError::EndedAtOnce { what: tool.program().to_owned(), how, log }.into()
+    }
+}
+
+/// What a program says from some moment on, in a log that it appends to.
+struct Words {
+    path: PathBuf,
+    from: u64,
+}
+
+impl Words {
+    fn from_now_on(path: PathBuf) -> Self {
+        let from = std::fs::metadata(&path).map_or(0, |m| m.len());
+        Self { path, from }
+    }
+}
