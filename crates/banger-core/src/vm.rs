@@ -11,6 +11,8 @@
 //!          failed  (a VM that cannot be released)
 //! ```
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -27,8 +29,19 @@ pub const SSH_PORT: u16 = 22;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Vmm {
-    /// QEMU's microvm machine.
+    /// QEMU's microvm machine: emulated where KVM does not work.
     Qemu,
+    /// Firecracker, which needs KVM.
+    Firecracker,
+}
+
+impl fmt::Display for Vmm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Qemu => "qemu",
+            Self::Firecracker => "firecracker",
+        })
+    }
 }
 
 /// How the root overlay lies on the host.

@@ -60,7 +60,7 @@ pub fn is_alive(process: &ProcessId) -> bool {
 }
 
 /// The processes of this user that run `program` with `args`. Others may come
-/// before them: a wrapper's.
+/// before them: a wrapper's. The program's file may have its version behind its name.
 ///
 /// # Errors
 /// `/proc` cannot be read.
@@ -76,8 +76,10 @@ pub fn find(program: &str, args: &[String]) -> io::Result<Vec<ProcessId>> {
         let line: Vec<&[u8]> = line.split(|byte| *byte == 0).skip(1).collect();
         line.ends_with(&args)
             && fs::metadata(&folder).is_ok_and(|m| m.uid() == uid)
-            && fs::read_link(folder.join("exe"))
-                .is_ok_and(|exe| exe.file_name().is_some_and(|name| name == program))
+            && fs::read_link(folder.join("exe")).is_ok_and(|exe| {
+                exe.file_name()
+                    .is_some_and(|name| name.as_encoded_bytes().starts_with(program.as_bytes()))
+            })
     };
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc")? {

@@ -169,6 +169,7 @@ const THREADS_LIMIT: Duration = Duration::from_secs(5);
 fn tool(role: Role) -> Tool {
     match role {
         Role::Vmm => Tool::QemuSystem,
+        Role::Firecracker => Tool::Firecracker,
         Role::Vsock => Tool::VhostDeviceVsock,
     }
 }
@@ -263,7 +264,7 @@ impl HostOps for Host {
             }
             ResourceSpec::Process { role, .. } => {
                 // The VMM is not asked: an orderly end was tried before, through the guest.
-                let at_once = *role == Role::Vmm;
+                let at_once = role.is_vmm();
                 if let Some(process) = self.process(spec, observed)? {
                     return kill(&process, at_once);
                 }

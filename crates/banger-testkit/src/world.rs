@@ -142,7 +142,7 @@ impl World {
                 let sockets = guest::vsock_sockets(&args)?;
                 tokio::spawn(guest::vsock(self.weak(), sockets))
             }
-            Role::Vmm => {
+            Role::Vmm | Role::Firecracker => {
                 let monitor = guest::monitor_socket(&args)?;
                 tokio::spawn(guest::vmm(self.weak(), id.clone(), args.clone(), monitor))
             }
@@ -171,7 +171,7 @@ impl World {
         let dir = socket.parent()?.to_string_lossy().into_owned();
         let processes = self.processes();
         let mut alive = processes.values().filter(|process| process.is_alive());
-        let vmm = alive.find(|p| p.role == Role::Vmm && p.args.iter().any(|a| a.contains(&dir)));
+        let vmm = alive.find(|p| p.role.is_vmm() && p.args.iter().any(|a| a.contains(&dir)));
         vmm.map(|process| process.id.clone())
     }
 

@@ -6,7 +6,7 @@ mod host;
 
 use banger_core::name::Name;
 use banger_core::size::Size;
-use banger_core::vm::{Network, RootDisk, WaitFor};
+use banger_core::vm::{Network, RootDisk, Vmm, WaitFor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::{Bench, BenchList, BenchProxy, BenchStart, BenchVms};
@@ -173,6 +173,10 @@ pub struct Create {
     /// The network [default: user]
     #[arg(long, value_enum)]
     pub network: Option<NetworkArg>,
+    /// What runs it: firecracker needs KVM, and has no network so far
+    /// [default: from the configuration, qemu]
+    #[arg(long, value_enum)]
+    pub vmm: Option<VmmArg>,
     /// How the root overlay lies on the host [default: the first that is instant]
     #[arg(long, value_enum)]
     pub root_disk: Option<RootDiskArg>,
@@ -204,6 +208,23 @@ pub enum NetworkArg {
     User,
     /// None; SSH and guest ports work all the same
     None,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum VmmArg {
+    /// QEMU's microvm machine, emulated where KVM does not work
+    Qemu,
+    /// Firecracker
+    Firecracker,
+}
+
+impl From<VmmArg> for Vmm {
+    fn from(arg: VmmArg) -> Self {
+        match arg {
+            VmmArg::Qemu => Self::Qemu,
+            VmmArg::Firecracker => Self::Firecracker,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

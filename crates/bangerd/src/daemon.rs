@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use banger_core::config::{Config, ConfigError};
 use banger_core::dirs::{Dirs, DirsError};
-use banger_exec::{HostRunner, Runner, Tools};
+use banger_exec::{HostRunner, Runner, Tool, Tools};
 use banger_host::{Host, Kvm};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -95,6 +95,14 @@ pub fn read_config(dirs: &Dirs) -> Result<Config, DaemonError> {
     }
 }
 
+/// The programs found, and the Firecracker that the person wants.
+fn tools(config: &Config) -> Tools {
+    match &config.firecracker_bin {
+        Some(path) => Tools::discover().with(Tool::Firecracker, path),
+        None => Tools::discover(),
+    }
+}
+
 /// Runs the daemon until it is told to stop. VMs run on.
 ///
 /// # Errors
@@ -109,7 +117,7 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     })?;
     raise_descriptor_limit();
     let store = Store::open(&dirs.state.join("banger.db"))?;
-    let runner: Arc<dyn Runner> = Arc::new(HostRunner::new(Tools::discover()));
+    let runner: Arc<dyn Runner> = Arc::new(HostRunner::new(tools(&config)));
     let kvm = banger_host::kvm();
     if let Kvm::Unusable(reason) = &kvm {
         tracing::info!(reason, "KVM does not work here: VMs are emulated");

@@ -23,7 +23,7 @@ use banger_core::image::Image;
 use banger_core::name::Name;
 use banger_core::operation::{Operation, OperationKind};
 use banger_core::policy::Request;
-use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, WaitFor};
+use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm, WaitFor};
 use banger_exec::{Cancel, Runner};
 use banger_host::HostOps;
 use banger_image::build::{BuildEnv, BuildError, Reporter};
@@ -37,6 +37,7 @@ use crate::engine::vm::{Look, VmCtx};
 use crate::error::chain;
 use crate::store::vms::VmRow;
 use crate::store::{Store, StoreError, images, operations, vms};
+use crate::vmm::firecracker::MAX_VCPUS;
 
 /// What the engine works with.
 pub struct Parts {
@@ -212,10 +213,23 @@ impl Engine {
             Some(name) => name.clone(),
             None => generated_name()?,
         };
+        let vmm = request.vmm.unwrap_or(config.vmm);
+        let (network, root_disk, reason) = match vmm {
+            Vmm::Qemu => {
+                (Network::User, RootDisk::Qcow2, "instant on any file system, and QEMU can use it")
+            }
+            Vmm::Firecracker => {
+                (Network::None, RootDisk::Clone, "Firecracker reads raw disks only")
+            }
+        };
         let (root_disk, reason) = match request.root_disk {
             Some(asked) => (asked, "asked for"),
-            None => (RootDisk::Qcow2, "instant on any file system, and QEMU can use it"),
+            None => (root_disk, reason),
         };
+        let network = request.network.unwrap_or(network);
+        if vmm == Vmm::Firecracker {
+            self.check_firecracker(vcpus, network, root_disk)?;
+        }
         let wants_opencode = request.opencode.unwrap_or(config.opencode);
         if request.opencode == Some(true) && image.opencode.is_none() {
             let message = format!("the image '{}' has no opencode", image.name);
@@ -230,9 +244,9 @@ impl Engine {
                 vcpus,
                 memory,
                 disk,
-                network: request.network.unwrap_or(Network::User),
+                network,
                 opencode: wants_opencode && image.opencode.is_some(),
-                vmm: config.vmm,
+                vmm,
                 root_disk,
                 root_disk_reason: reason.to_owned(),
             },
@@ -241,6 +255,27 @@ impl Engine {
             complete: false,
             run: None,
         })
+    }
+
+    /// Fails if Firecracker cannot run such a VM here.
+    fn check_firecracker(
+        &self,
+        vcpus: u32,
+        network: Network,
+        root_disk: RootDisk,
+    ) -> Result<(), ApiError> {
+        let (why, remedy) = if !self.kvm {
+            ("Firecracker needs KVM, which does not work here", "use QEMU (vmm 'qemu')")
+        } else if vcpus > MAX_VCPUS {
+            ("Firecracker gives a VM at most 32 vcpus", "ask for fewer")
+        } else if network == Network::User {
+            ("the network 'user' is QEMU's", "use the network 'none': SSH needs none")
+        } else if root_disk == RootDisk::Qcow2 {
+            ("Firecracker cannot read qcow2", "use the root disk 'clone'")
+        } else {
+            return Ok(());
+        };
+        Err(ApiError::new(ErrorKind::Invalid, why).remedy(remedy))
     }
 
     /// Asks for something of a VM and begins the operation.

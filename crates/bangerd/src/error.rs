@@ -14,6 +14,7 @@ use banger_image::seed::SeedError;
 use banger_wire::WireError;
 
 use crate::store::StoreError;
+use crate::vmm::firecracker::FirecrackerError;
 use crate::vmm::qmp::QmpError;
 
 /// Why an operation failed.
@@ -34,6 +35,9 @@ pub enum OpError {
     /// QEMU's monitor.
     #[error(transparent)]
     Qmp(#[from] QmpError),
+    /// Firecracker's API.
+    #[error(transparent)]
+    Firecracker(#[from] FirecrackerError),
     /// The agent in the guest.
     #[error("the agent in the guest failed")]
     Agent(#[from] WireError),

@@ -1,4 +1,50 @@
 //! What runs machines.
 
+pub mod firecracker;
 pub mod qemu;
 pub mod qmp;
+
+use std::path::{Path, PathBuf};
+
+/// The guest's vsock CID. Each VM has its own hybrid vsock socket, so
+/// all can have the same: the first that is free for guests (vsock(7)).
+pub const GUEST_CID: u32 = 3;
+
+/// The sockets of a running VM.
+#[derive(Debug, Clone)]
+pub struct Sockets {
+    /// QEMU's monitor.
+    pub qmp: PathBuf,
+    /// Firecracker's API.
+    pub api: PathBuf,
+    /// Between QEMU and its vsock process.
+    pub vhost: PathBuf,
+    /// The hybrid vsock socket: the way to the agent.
+    pub vsock: PathBuf,
+}
+
+impl Sockets {
+    /// Those in a VM's folder of run-time files.
+    #[must_use]
+    pub fn in_dir(run: &Path) -> Self {
+        Self {
+            qmp: run.join("qmp.sock"),
+            api: run.join("api.sock"),
+            vhost: run.join("vhost.sock"),
+            vsock: run.join("vsock.sock"),
+        }
+    }
+}
+
+/// What a machine is started with, beyond the VM itself.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initramfs with the VM's segment.
+    pub initramfs: PathBuf,
+    /// The kernel's command line.
+    pub boot_args: String,
+    /// Whether KVM works here.
+    pub kvm: bool,
+}

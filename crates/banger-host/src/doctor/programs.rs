@@ -31,7 +31,7 @@ impl Scene<'_> {
         all.map(|tool| self.program(*tool)).chain(self.firecracker()).collect()
     }
 
-    /// Looked at only where the configuration names it: no driver needs it yet.
+    /// Looked at only where the configuration names it: QEMU is the default.
     fn firecracker(&self) -> Option<Check> {
         let path = self.config.as_ref().ok()?.firecracker_bin.as_ref()?;
         let name = Tool::Firecracker.program();

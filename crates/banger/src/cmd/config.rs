@@ -119,7 +119,7 @@ mod tests {
         # work disk of a new VM (default)
         disk = "8G"
 
-        # what runs a new VM; qemu is all there is so far (default)
+        # what runs a new VM: qemu, or firecracker, which needs KVM (default)
         vmm = "qemu"
 
         # the Firecracker program, if it is not to be looked for on PATH (not set)

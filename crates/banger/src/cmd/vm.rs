@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use banger_core::api::{CreateVm, Secrets, StartVm};
 use banger_core::operation::Object;
-use banger_core::vm::{Network, RootDisk, StopCause, Vm, VmState, WaitFor};
+use banger_core::vm::{Network, RootDisk, StopCause, Vm, VmState, Vmm, WaitFor};
 use banger_wire::{Client, Method};
 
 use crate::cli::{self, Create, Delete, Show, Start};
@@ -46,6 +46,7 @@ async fn create(args: Create) -> Result<ExitCode, CommandError> {
         memory: args.memory,
         disk: args.disk,
         network: args.network.map(Network::from),
+        vmm: args.vmm.map(Vmm::from),
         root_disk: args.root_disk.map(RootDisk::from),
         opencode: args.no_opencode.then_some(false),
         start: (!args.no_start).then(|| args.wait.wait.into()),

@@ -9,7 +9,7 @@ use banger_core::api::{ApiError, DiskUse, ErrorKind, ImageInfo, Stats};
 use banger_core::dirs::vm_files;
 use banger_core::id::VmId;
 use banger_core::image::Image;
-use banger_core::resource::{ProcessId, ResourceSpec, Role};
+use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::Vm;
 use banger_host::{Usage, allocated, usage};
 use banger_image::parts;
@@ -108,7 +108,7 @@ impl Engine {
         let owner = vm.to_string();
         let held = self.store.read(move |db| journal::held(db, &owner, true)).await;
         Ok(held.map_err(store_error)?.into_iter().find_map(|entry| match entry.spec {
-            ResourceSpec::Process { role: Role::Vmm, .. } => entry.observed?.process,
+            ResourceSpec::Process { role, .. } if role.is_vmm() => entry.observed?.process,
             _ => None,
         }))
     }

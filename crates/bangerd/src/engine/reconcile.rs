@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use banger_core::operation::{Failure, Object, Operation, OperationKind, Outcome};
 use banger_core::policy::Request;
 use banger_core::resource::{ResourceSpec, Role};
-use banger_core::vm::{StopCause, Vm, VmState, WaitFor};
+use banger_core::vm::{StopCause, Vm, VmState, Vmm, WaitFor};
 
 use crate::clock::now_ms;
 use crate::engine::Engine;
@@ -108,11 +108,11 @@ impl Engine {
             let process = self.host.process(&entry.spec, entry.observed.as_ref())?;
             match (role, process) {
                 (Role::Vsock, process) => vsock = process,
-                (Role::Vmm, Some(process)) => {
+                (_, Some(process)) => {
                     tracing::info!(vm = %vm.id, pid = process.pid, "taken up");
                     ctx.set_processes(Some(process), None);
                 }
-                (Role::Vmm, None) => {
+                (_, None) => {
                     let known = entry.observed.as_ref().and_then(|o| o.process.as_ref());
                     rebooted |= known
                         .is_some_and(|p| banger_host::boot_id().is_ok_and(|id| id != p.boot_id));
@@ -124,6 +124,7 @@ impl Engine {
                 ctx.set_processes(Some(process), Some(vsock));
                 return Ok(true);
             }
+            (Some(_), None) if vm.spec.vmm == Vmm::Firecracker => return Ok(true),
             (Some(_), None) => {
                 ctx.vsock_ended(None).await;
                 return Ok(false);

@@ -18,7 +18,7 @@ use crate::error::OpError;
 use crate::guest;
 use crate::store::journal::Scope;
 use crate::store::{StoreError, operations, vms};
-use crate::vmm::qemu::Sockets;
+use crate::vmm::Sockets;
 
 /// How much later than its vsock process a VMM that ends too may be seen to end.
 const VMM_ENDS_TOO: Duration = Duration::from_secs(1);
@@ -160,7 +160,7 @@ impl VmCtx {
     }
 
     /// Changes the VM, in the database first and in one transaction with `also`.
-    async fn change_and<T: Send + 'static>(
+    pub(crate) async fn change_and<T: Send + 'static>(
         &self,
         log: Option<&OpLog>,
         change: impl FnOnce(&mut Vm) -> Result<(), OpError>,

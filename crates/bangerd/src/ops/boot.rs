@@ -9,7 +9,7 @@ use banger_core::dirs::vm_files;
 use banger_core::guest::{BootConfig, GuestNetwork, Identity};
 use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
-use banger_core::vm::{Network, Vm};
+use banger_core::vm::{Network, Vm, Vmm};
 use banger_exec::Tool;
 use banger_host::{HostError, HostOps, OLDEST_QEMU, qemu_version};
 use rusqlite::Transaction;
@@ -23,22 +23,39 @@ use crate::guest;
 use crate::ops::keys;
 use crate::ops::start::whole;
 use crate::store::journal::Scope;
-use crate::store::vms;
-use crate::vmm::qemu::{APIC_TIMER_HZ, Boot, vmm_process, vsock_process};
+use crate::store::{StoreError, vms};
+use crate::vmm::Boot;
+use crate::vmm::firecracker::{self, Firecracker};
+use crate::vmm::qemu::{self, APIC_TIMER_HZ};
 use crate::vmm::qmp::Qmp;
 
 /// How long a program may take to make its socket.
 const SOCKET_LIMIT: Duration = Duration::from_secs(20);
 
 impl VmCtx {
-    /// What a run acquires, in that order.
-    pub(super) fn run_resources(&self, vm: &Vm, boot: &Boot) -> [ResourceSpec; 3] {
-        let (dir, sockets) = (self.dir(), self.sockets());
-        [
-            ResourceSpec::Dir { path: self.run_dir() },
-            vsock_process(&sockets, &vm_files::vsock_log(&dir)),
-            vmm_process(vm, &dir, &sockets, boot),
-        ]
+    /// Writes down what a run acquires, in that order.
+    pub(super) fn intend_run(
+        &self,
+        vm: &Vm,
+        boot: &Boot,
+    ) -> impl FnOnce(&Transaction<'_>) -> Result<RunRows, StoreError> + Send + 'static {
+        let (id, dir, sockets) = (vm.id.clone(), self.dir(), self.sockets());
+        let run_dir = ResourceSpec::Dir { path: self.run_dir() };
+        let (vsock, vmm) = match vm.spec.vmm {
+            Vmm::Qemu => {
+                let vsock = qemu::vsock_process(&sockets, &vm_files::vsock_log(&dir));
+                (Some(vsock), qemu::vmm_process(vm, &dir, &sockets, boot))
+            }
+            Vmm::Firecracker => (None, firecracker::vmm_process(vm, &dir, &sockets)),
+        };
+        move |db| {
+            let one = |spec| intend(db, id.as_str(), Scope::Run, [spec]).map(|[row]| row);
+            Ok(RunRows {
+                run_dir: one(run_dir)?,
+                vsock: vsock.map(one).transpose()?,
+                vmm: one(vmm)?,
+            })
+        }
     }
 
     /// All that comes before the guest: done when the VMM has been started.
@@ -46,7 +63,7 @@ impl VmCtx {
         &self,
         log: &OpLog,
         boot: &Boot,
-        [run_dir, vsock, vmm]: [Intended; 3],
+        RunRows { run_dir, vsock, vmm }: RunRows,
     ) -> Result<Booted, OpError> {
         let (dir, sockets) = (self.dir(), self.sockets());
         let ensure = |intended| self.engine.ensure(intended, log.cancel());
@@ -55,14 +72,26 @@ impl VmCtx {
         let doorbell = UnixListener::bind(agent::doorbell(&sockets.vsock))
             .map_err(OpError::file("listen for the guest's agent"))?;
         self.mark_console();
-        let vmm_log = Words::from_now_on(vm_files::vmm_log(&dir));
+        let vmm_log = Words::from_now_on(match self.vm().spec.vmm {
+            Vmm::Qemu => vm_files::vmm_log(&dir),
+            Vmm::Firecracker => vm_files::console(&dir),
+        });
         let vsock = async {
+            let Some(vsock) = vsock else { return Ok(None) };
             let words = Words::from_now_on(vm_files::vsock_log(&dir));
             let vsock = ensure(vsock).await?.process;
-            let booting = self.booting(log, "prepare");
-            booting.socket(vsock.as_ref(), &sockets.vhost, &words).await?;
+            let (booting, tool) = (self.booting(log, "prepare"), Tool::VhostDeviceVsock);
+            booting.socket(tool, vsock.as_ref(), &sockets.vhost, &words).await?;
             Ok::<_, OpError>(vsock)
         };
+        if self.vm().spec.vmm == Vmm::Firecracker {
+            let log = vm_files::vmm_log(&dir);
+            std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(&log)
+                .map_err(OpError::file(format!("write {}", log.display())))?;
+        }
         // Both are waited for, also when one fails: nothing is made behind an undoing's back.
         let (vsock, files) = tokio::join!(vsock, self.boot_files(boot.clone()));
         files?;
@@ -75,16 +104,32 @@ impl VmCtx {
         Ok(Booted { process, doorbell, vmm_log })
     }
 
-    /// Waits until the VMM says that the machine runs.
+    /// Waits until the VMM says that the machine runs; tells it what that is, where it does not
+    /// know yet.
     pub(super) async fn runs(
         &self,
         log: &OpLog,
         stage: &'static str,
+        boot: &Boot,
         booted: &Booted,
     ) -> Result<(), OpError> {
-        let (booting, qmp) = (self.booting(log, stage), self.sockets().qmp);
-        let answered = booting.monitor(&booted.process, &qmp, &booted.vmm_log).await;
-        self.unless_too_old(answered).await
+        let (booting, sockets) = (self.booting(log, stage), self.sockets());
+        let Booted { process, vmm_log, .. } = booted;
+        match self.vm().spec.vmm {
+            Vmm::Qemu => {
+                let answered = booting.monitor(process, &sockets.qmp, vmm_log).await;
+                self.unless_too_old(answered).await
+            }
+            Vmm::Firecracker => {
+                let tool = Tool::Firecracker;
+                booting.socket(tool, Some(process), &sockets.api, vmm_log).await?;
+                let api = Firecracker::at(&sockets.api);
+                for put in firecracker::configuration(&self.vm(), &self.dir(), &sockets, boot) {
+                    api.put(&put).await?;
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Ends the run's processes and starts them anew.
@@ -92,11 +137,9 @@ impl VmCtx {
         log.check()?;
         let vm = self.vm();
         released(self.engine.release(vm.id.as_str(), true).await?)?;
-        let specs = self.run_resources(&vm, boot);
-        let intend = move |db: &Transaction<'_>| intend(db, vm.id.as_str(), Scope::Run, specs);
-        let run = self.engine.store.run(intend).await?;
+        let run = self.engine.store.run(self.intend_run(&vm, boot)).await?;
         let booted = self.prepare(log, boot, run).await?;
-        self.runs(log, "agent", &booted).await?;
+        self.runs(log, "agent", boot, &booted).await?;
         let pid = booted.process.pid;
         self.change(Some(log), |vm| {
             vm.run.iter_mut().for_each(|run| run.pid = pid);
@@ -174,6 +217,13 @@ impl VmCtx {
     }
 }
 
+/// What a run is about to acquire.
+pub(super) struct RunRows {
+    run_dir: Intended,
+    vsock: Option<Intended>,
+    vmm: Intended,
+}
+
 /// What a start has made when its guest boots.
 pub(super) struct Booted {
     pub(super) process: ProcessId,
@@ -215,6 +265,7 @@ impl Booting<'_> {
     /// Waits until a process has made its socket.
     async fn socket(
         &self,
+        tool: Tool,
         process: Option<&ProcessId>,
         socket: &Path,
         words: &Words,
@@ -223,7 +274,7 @@ impl Booting<'_> {
         while !socket.exists() {
             self.log.check()?;
             if !process.is_some_and(|process| self.host.is_alive(process)) {
-                return Err(self.ended(Tool::VhostDeviceVsock, process, words).await);
+                return Err(self.ended(tool, process, words).await);
             }
             if Instant::now() > deadline {
                 let last = format!("there is no socket {}", socket.display());

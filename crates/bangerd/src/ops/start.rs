@@ -16,9 +16,8 @@ use crate::engine::vm::{VmCtx, apply};
 use crate::error::{OpError, chain};
 use crate::guest;
 use crate::ops::boot::Booted;
-use crate::store::journal::Scope;
 use crate::store::vms;
-use crate::vmm::qemu::Boot;
+use crate::vmm::Boot;
 
 /// How often a guest is booted in one start before it is given up.
 const BOOTS: u32 = 3;
@@ -95,10 +94,10 @@ impl VmCtx {
         self.check_disks()?;
         let vm = self.vm();
         let boot = self.boot(&vm).await?;
-        let (scope, specs) = (Scope::Run, self.run_resources(&vm, &boot));
-        let run = self.transition_to_acquire(log, Transition::Start, scope, specs).await?;
+        let intend = self.intend_run(&vm, &boot);
+        let run = self.change_and(Some(log), |vm| apply(vm, Transition::Start), intend).await?;
         let mut booted = log.stage("prepare", self.prepare(log, &boot, run)).await?;
-        log.stage("boot", self.runs(log, "boot", &booted)).await?;
+        log.stage("boot", self.runs(log, "boot", &boot, &booted)).await?;
         let run = Run {
             started_at: now(),
             pid: booted.process.pid,

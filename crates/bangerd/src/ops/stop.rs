@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use banger_core::vm::{StopCause, Transition, VmState};
+use banger_core::vm::{StopCause, Transition, VmState, Vmm};
 use banger_wire::agent::AgentClient;
 
 use crate::engine::oplog::OpLog;
 use crate::engine::vm::{VmCtx, released};
 use crate::error::OpError;
+use crate::vmm::firecracker::{Action, Firecracker, Put};
 use crate::vmm::qmp::Qmp;
 
 /// How long the agent may take to take the request.
@@ -19,6 +20,8 @@ const GUEST_LIMIT: Duration = Duration::from_secs(60);
 const BUTTON_LIMIT: Duration = Duration::from_secs(20);
 /// How long the VMM may take to end when told to.
 const VMM_LIMIT: Duration = Duration::from_secs(5);
+
+const CTRL_ALT_DEL: Put = Put::Action { action_type: Action::SendCtrlAltDel };
 
 impl VmCtx {
     /// Stops the VM in an orderly way. Fine if it is stopped.
@@ -84,10 +87,21 @@ impl VmCtx {
             return Ok(());
         }
         // What the release kills in the end needs no orderly end, so an error is only noted.
-        for (command, limit) in [("system_powerdown", BUTTON_LIMIT), ("quit", VMM_LIMIT)] {
-            let told = async { Qmp::connect(&sockets.qmp).await?.execute(command).await };
+        let vmm = self.vm().spec.vmm;
+        let orders: &[_] = match vmm {
+            Vmm::Qemu => &[("system_powerdown", BUTTON_LIMIT), ("quit", VMM_LIMIT)],
+            Vmm::Firecracker => &[("SendCtrlAltDel", BUTTON_LIMIT)],
+        };
+        for (order, limit) in orders.iter().copied() {
+            let told = async {
+                match vmm {
+                    Vmm::Qemu => drop(Qmp::connect(&sockets.qmp).await?.execute(order).await?),
+                    Vmm::Firecracker => Firecracker::at(&sockets.api).put(&CTRL_ALT_DEL).await?,
+                }
+                Ok::<_, OpError>(())
+            };
             if let Err(error) = told.await {
-                tracing::warn!(vm = %self.vm().id, %error, command, "the VMM did not take it");
+                tracing::warn!(vm = %self.vm().id, %error, order, "the VMM did not take it");
             } else if self.wait_end(log, limit).await? {
                 break;
             }

@@ -3,55 +3,17 @@
 //! Sources: QEMU's docs/system/i386/microvm.rst and the invocation manual;
 //! vhost-device-vsock's README.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use banger_core::dirs::vm_files;
 use banger_core::resource::{ResourceSpec, Role};
 use banger_core::vm::{Network, RootDisk, Vm};
 
-/// The guest's vsock CID. Each VM has its own vsock process and socket, so
-/// all can have the same: the first that is free for guests (vsock(7)).
-const GUEST_CID: u32 = 3;
-
-/// The sockets of a running VM.
-#[derive(Debug, Clone)]
-pub struct Sockets {
-    /// QEMU's monitor.
-    pub qmp: PathBuf,
-    /// Between QEMU and its vsock process.
-    pub vhost: PathBuf,
-    /// The hybrid vsock socket: the way to the agent.
-    pub vsock: PathBuf,
-}
-
-impl Sockets {
-    /// Those in a VM's folder of run-time files.
-    #[must_use]
-    pub fn in_dir(run: &Path) -> Self {
-        Self {
-            qmp: run.join("qmp.sock"),
-            vhost: run.join("vhost.sock"),
-            vsock: run.join("vsock.sock"),
-        }
-    }
-}
+use crate::vmm::{Boot, GUEST_CID, Sockets};
 
 /// The frequency at which an emulated guest's kernel drives its APIC timer: the
 /// emulated bus' 1 GHz (hw/intc/apic.c), divided by 16 (the kernel's `APIC_DIVISOR`).
 pub const APIC_TIMER_HZ: u64 = 62_500_000;
-
-/// What a machine is started with, beyond the VM itself.
-#[derive(Debug, Clone)]
-pub struct Boot {
-    /// The kernel.
-    pub kernel: PathBuf,
-    /// The initramfs with the VM's segment.
-    pub initramfs: PathBuf,
-    /// The kernel's command line.
-    pub boot_args: String,
-    /// Whether KVM works here.
-    pub kvm: bool,
-}
 
 /// The vsock process, to be started before the VMM.
 #[must_use]
