@@ -214,7 +214,7 @@ mod tests {
           |
         1 | vmm = "xen"
           |       ^^^^^
-        unknown variant `xen`, expected `qemu`
+        unknown variant `xen`, expected `qemu` or `firecracker`
         "#);
         insta::assert_snapshot!(why("memory = \"lots\""), @r#"
         TOML parse error at line 1, column 10
