@@ -295,7 +295,7 @@ fn mistakes(api: &Api<'_>) {
     post /v1/vms {"name":"Dev"}
       400 invalid: Failed to deserialize the JSON body into the target type: name: 'Dev' is not a valid name: use lowercase letters only at line 1 column 14
     post /v1/vms {"colour":"red"}
-      400 invalid: Failed to deserialize the JSON body into the target type: colour: unknown field `colour`, expected one of `name`, `image`, `vcpus`, `memory`, `disk`, `network`, `root_disk`, `opencode`, `start` at line 1 column 9
+      400 invalid: Failed to deserialize the JSON body into the target type: colour: unknown field `colour`, expected one of `name`, `image`, `vcpus`, `memory`, `disk`, `network`, `vmm`, `root_disk`, `opencode`, `start` at line 1 column 9
     post /v1/vms/box/start
       400 invalid: Expected request with `Content-Type: application/json`
     patch /v1/vms/box {}
