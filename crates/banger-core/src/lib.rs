@@ -13,6 +13,7 @@ pub mod dirs;
 pub mod doctor;
 pub mod fold;
 pub mod guest;
+pub mod helper;
 pub mod id;
 pub mod image;
 pub mod name;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::helper::root_device;
+use crate::id::VmId;
 use crate::size::Size;
 use crate::vm::RootDisk;
 
@@ -51,6 +53,16 @@ pub enum ResourceSpec {
         /// How it is made.
         driver: RootDisk,
     },
+    /// What a VM with a [`RootDisk::DmSnapshot`] has as its root while it runs: a device of the
+    /// image's root file system and of the overlay.
+    RootDevice {
+        /// The VM.
+        vm: VmId,
+        /// The image's root file system.
+        base: PathBuf,
+        /// The root overlay.
+        overlay: PathBuf,
+    },
     /// A work disk: the seed, copied and grown. One that is there is grown.
     WorkDisk {
         /// Its path.
@@ -76,6 +88,7 @@ impl std::fmt::Display for ResourceSpec {
         match self {
             Self::Dir { path } | Self::SharedDir { path } => write!(f, "folder {}", path.display()),
             Self::Overlay { path, .. } => write!(f, "root overlay {}", path.display()),
+            Self::RootDevice { vm, .. } => write!(f, "root device {}", root_device(vm)),
             Self::WorkDisk { path, .. } => write!(f, "work disk {}", path.display()),
             Self::Process { role: Role::Vsock, .. } => f.write_str("vsock process"),
             Self::Process { .. } => f.write_str("VMM process"),

@@ -52,6 +52,9 @@ pub enum RootDisk {
     Qcow2,
     /// A copy of the image: by reflink, else sparse.
     Clone,
+    /// A snapshot of the image by the device mapper, over a file that grows.
+    #[serde(rename = "dm-snapshot")]
+    DmSnapshot,
 }
 
 /// The network of a VM.

@@ -1,19 +1,22 @@
 //! The only crate of banger that runs programs.
 //!
-//! A closed list of [`Tool`]s, found once and run by absolute path, in four
+//! A closed list of [`Tool`]s, found once and run by absolute path, in these
 //! shapes: [`Runner::capture`] for a program that ends, [`Runner::detach`] for
-//! one that outlives us, [`interactive`] for one that has the terminal, and
+//! one that outlives us ([`detach_as`] as somebody else), [`Dialogue`] for one
+//! that answers questions, [`interactive`] for one that has the terminal, and
 //! [`replace`] to become it.
 
 mod capture;
 mod command;
+mod dialogue;
 mod error;
 mod session;
 mod tool;
 
 pub use command::{Cancel, Command, Output, quote};
+pub use dialogue::Dialogue;
 pub use error::ExecError;
-pub use session::{interactive, replace};
+pub use session::{Identity, detach_as, interactive, replace};
 pub use tool::{Tool, Tools, is_program, tools_folder};
 
 use std::path::Path;

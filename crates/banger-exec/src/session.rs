@@ -1,6 +1,6 @@
 //! Programs that outlive us, have the terminal, or take our place.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::io::FdFlags;
-use rustix::process::{Signal, set_parent_process_death_signal, setsid};
+use rustix::process::{Gid, Signal, Uid, set_parent_process_death_signal, setsid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::{Command, ExecError, Tools};
 
@@ -58,23 +59,54 @@ pub(crate) fn die_with_parent(process: &mut Process) {
 
 pub(crate) fn detach(program: &Path, command: &Command, log: &Path) -> Result<u32, ExecError> {
     let mut options = OpenOptions::new();
-    options.create(true).append(true).mode(0o600);
-    let open = || -> io::Result<_> {
-        let file = options.open(log)?;
-        let second = file.try_clone()?;
-        Ok((file, second))
-    };
-    let (out, err) = open().map_err(|source| ExecError::Log { path: log.to_owned(), source })?;
+    let options = options.create(true).append(true).mode(0o600);
+    let log =
+        options.open(log).map_err(|source| ExecError::Log { path: log.to_owned(), source })?;
+    spawn(program, command, log, None)
+}
+
+/// Who a program runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The user.
+    pub uid: u32,
+    /// The user's first group.
+    pub gid: u32,
+    /// All other groups.
+    pub groups: Vec<u32>,
+}
+
+/// Starts a program that outlives us as somebody else, its output to `output`. Only root can.
+/// Returns its process id; the caller reaps it.
+///
+/// # Errors
+/// The program is not installed or cannot be started, or we are not root.
+pub fn detach_as(
+    tools: &Tools,
+    command: &Command,
+    identity: &Identity,
+    output: File,
+) -> Result<u32, ExecError> {
+    spawn(&tools.path(command.tool())?, command, output, Some(identity))
+}
+
+fn spawn(
+    program: &Path,
+    command: &Command,
+    output: File,
+    identity: Option<&Identity>,
+) -> Result<u32, ExecError> {
+    let failed = |source| ExecError::Start { command: command.to_string(), source };
     let mut process = base(program, command);
-    process.stdin(Stdio::null()).stdout(out).stderr(err);
+    process.stdin(Stdio::null()).stderr(output.try_clone().map_err(failed)?).stdout(output);
     // It outlives us: it must not keep a folder from being unmounted, or a
     // script's lock from being released.
     process.current_dir("/");
     new_session(&mut process);
-    let child = process
-        .spawn()
-        .map_err(|source| ExecError::Start { command: command.to_string(), source })?;
-    Ok(child.id())
+    if let Some(identity) = identity {
+        become_them(&mut process, identity);
+    }
+    Ok(process.spawn().map_err(failed)?.id())
 }
 
 #[expect(unsafe_code, reason = "pre_exec: setsid(2) and fcntl(2) are async-signal-safe")]
@@ -88,6 +120,22 @@ fn new_session(process: &mut Process) {
         setsid().map(drop).map_err(io::Error::from)
     };
     // SAFETY: as in `die_with_parent`.
+    unsafe { process.pre_exec(set) };
+}
+
+#[expect(unsafe_code, reason = "pre_exec: the system calls are async-signal-safe")]
+fn become_them(process: &mut Process, identity: &Identity) {
+    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
+    let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
+    // Groups first: without the user that is root they could not be set any more.
+    let set = move || {
+        set_thread_groups(&groups)?;
+        set_thread_res_gid(gid, gid, gid)?;
+        set_thread_res_uid(uid, uid, uid)?;
+        Ok(())
+    };
+    // SAFETY: the closure makes three system calls between fork and exec, where there is but
+    // one thread, and allocates nothing.
     unsafe { process.pre_exec(set) };
 }
 

@@ -43,10 +43,12 @@ macro_rules! tools {
 
 tools! {
     Banger "banger" "banger" "the command line, in tests";
+    BangerHelper "banger-helper" "banger" "what needs root: root disks by the device mapper, networks";
     Bangerd "bangerd" "banger" "the daemon";
     Cargo "cargo" "cargo" "building banger itself";
     Curl "curl" "curl" "walking the API, in tests";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
+    Dmsetup "dmsetup" "dmsetup" "root disks by the device mapper";
     E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
     Firecracker "firecracker" "firecracker (a release of its project)" "running VMs on hosts with KVM";
     Mke2fs "mke2fs" "e2fsprogs" "making root file systems and work seeds";
@@ -60,6 +62,7 @@ tools! {
     Rm "rm" "coreutils" "removing files of an unpacked root that belong to subordinate users";
     Ssh "ssh" "openssh-client" "entering VMs";
     SshKeygen "ssh-keygen" "openssh-client" "making SSH keys";
+    Sudo "sudo" "sudo" "running banger-helper as root";
     Tar "tar" "tar" "unpacking a root file system with its owners";
     Unshare "unshare" "util-linux" "a user namespace in which an ordinary user can own a root file system";
     VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "reaching the agent in VMs (vsock for QEMU without kernel support)";

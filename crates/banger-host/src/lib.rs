@@ -4,13 +4,17 @@ mod copy;
 mod disk;
 pub mod doctor;
 mod facts;
+pub mod helper;
+pub mod privileged;
 mod process;
 mod resources;
+mod snapshot;
 mod version;
 
 pub use copy::clone_file;
 pub use disk::allocated;
 pub use facts::{Kvm, boot_id, kvm, tsc_khz};
+pub use privileged::{AskError, Helper, Ready, Sudo};
 pub use process::{Exit, Usage, exit_handle, find, identify, is_alive, kill, usage};
 pub use resources::{Ended, Host, HostOps};
 pub use version::{OLDEST_QEMU, QemuVersion, qemu_version};
@@ -36,6 +40,17 @@ pub enum HostError {
     /// A program.
     #[error(transparent)]
     Exec(#[from] ExecError),
+    /// What needs root.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// It failed, and what had been done of it could not be undone.
+    #[error("{cause}\nand it could not be undone:\n{rollback}")]
+    Rollback {
+        /// What failed first.
+        cause: Box<HostError>,
+        /// What failed of the undoing, a line each.
+        rollback: String,
+    },
     /// A process that ended when it was to begin its work.
     #[error("{what} ended as soon as it was started ({how}){}", tail(log))]
     EndedAtOnce {

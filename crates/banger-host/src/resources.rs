@@ -8,13 +8,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use banger_core::helper::{Answer, Verb};
 use banger_core::resource::{Observed, ProcessId, ResourceSpec, Role};
 use banger_core::size::Size;
 use banger_core::vm::RootDisk;
 use banger_exec::{Cancel, Command, Runner, Tool};
 
 use crate::disk::grow;
-use crate::{At as _, HostError, clone_file, exit_handle, find, identify, is_alive, kill};
+use crate::{
+    At as _, Helper, HostError, clone_file, exit_handle, find, identify, is_alive, kill, snapshot,
+};
 
 /// The host's resources. Tests put a fake in its place to inject faults.
 pub trait HostOps: Send + Sync {
@@ -58,13 +61,14 @@ pub type Ended = Pin<Box<dyn Future<Output = io::Result<Option<String>>> + Send>
 #[derive(Clone)]
 pub struct Host {
     runner: Arc<dyn Runner>,
+    helper: Arc<dyn Helper>,
 }
 
 impl Host {
-    /// The host, its programs run by `runner`.
+    /// The host, its programs run by `runner`, and what needs root by `helper`.
     #[must_use]
-    pub fn new(runner: Arc<dyn Runner>) -> Self {
-        Self { runner }
+    pub fn new(runner: Arc<dyn Runner>, helper: Arc<dyn Helper>) -> Self {
+        Self { runner, helper }
     }
 
     fn overlay(
@@ -76,6 +80,7 @@ impl Host {
     ) -> Result<(), HostError> {
         match driver {
             RootDisk::Clone => clone_file(base, path).map(drop),
+            RootDisk::DmSnapshot => snapshot::overlay(base, path),
             RootDisk::Qcow2 => {
                 let command = Command::new(Tool::QemuImg)
                     .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
@@ -155,7 +160,16 @@ impl Host {
         }
         let tool = tool(*role);
         let log_start = fs::metadata(log).map_or(0, |m| m.len());
-        let pid = self.runner.detach(&Command::new(tool).args(args), log)?;
+        let pid = if *role == Role::Firecracker && kvm_is_denied() {
+            snapshot::touch(log)?;
+            let start = Verb::VmmStart { args: args.clone(), log: log.clone() };
+            match self.helper.ask(&start)? {
+                Answer::Process(pid) => pid,
+                other => return Err(snapshot::unexpected(&other).into()),
+            }
+        } else {
+            self.runner.detach(&Command::new(tool).args(args), log)?
+        };
         match identify(pid).map_err(|source| HostError::Process { pid, source })? {
             Some(process) => Ok(Observed { process: Some(process) }),
             None => Err(ended_at_once(pid, tool, log, log_start)),
@@ -165,6 +179,12 @@ impl Host {
 
 /// How long the threads of a process may outlive its first one.
 const THREADS_LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether there is KVM, but not for us: the helper may start what uses it.
+fn kvm_is_denied() -> bool {
+    let opened = fs::File::options().read(true).write(true).open("/dev/kvm");
+    opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
 
 fn tool(role: Role) -> Tool {
     match role {
@@ -242,6 +262,11 @@ impl HostOps for Host {
             ResourceSpec::WorkDisk { path, seed, size } => {
                 Self::whole_file(path, |part| self.work_disk(part, seed, *size, cancel))?;
             }
+            ResourceSpec::RootDevice { vm, base, overlay } => {
+                if !snapshot::is_there(vm) {
+                    snapshot::create(self.helper.as_ref(), vm, base, overlay)?;
+                }
+            }
             ResourceSpec::Process { .. } => return self.start(spec),
         }
         Ok(Observed::default())
@@ -261,6 +286,12 @@ impl HostOps for Host {
             ResourceSpec::Overlay { path, .. } | ResourceSpec::WorkDisk { path, .. } => {
                 remove_file(&part_of(path))?;
                 remove_file(path)
+            }
+            // One that is gone takes no root to release.
+            ResourceSpec::RootDevice { vm, .. } if !snapshot::is_there(vm) => Ok(()),
+            ResourceSpec::RootDevice { vm, .. } => {
+                self.helper.ask(&Verb::DmRemove { vm: vm.clone() })?;
+                Ok(())
             }
             ResourceSpec::Process { role, .. } => {
                 // The VMM is not asked: an orderly end was tried before, through the guest.

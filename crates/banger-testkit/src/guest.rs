@@ -1,4 +1,5 @@
-//! The sockets of a VMM and of a guest: QEMU's monitor, hybrid vsock, the agent.
+//! The sockets of a VMM and of a guest: QEMU's monitor, Firecracker's API, hybrid vsock, the
+//! agent.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -6,7 +7,9 @@ use std::path::{Path, PathBuf};
 use banger_core::agent::{self, Health, Service};
 use banger_core::guest::{INIT_SAYS, WRONG_TIMER};
 use banger_core::resource::ProcessId;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::world::WorldRef;
@@ -94,6 +97,62 @@ pub(crate) async fn vmm(world: WorldRef, id: ProcessId, args: Vec<String>, monit
     while let Ok((stream, _)) = monitor.accept().await {
         let _ = commands(&world, &id, stream).await;
     }
+}
+
+/// The socket of Firecracker's API.
+pub(crate) fn api_socket(args: &[String]) -> io::Result<UnixListener> {
+    let path = Path::new(option(args, "", "--api-sock")?);
+    // Firecracker ends if there is one.
+    UnixListener::bind(path)
+}
+
+/// Firecracker, whose guest is up at once and rings when it is told to start.
+pub(crate) async fn firecracker(world: WorldRef, id: ProcessId, api: UnixListener) {
+    let (mut vsock, mut guest): (PathBuf, Option<UnixListener>) = Default::default();
+    loop {
+        let at_guest = async {
+            match &guest {
+                Some(guest) => guest.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Ok((stream, _)) = api.accept() => {
+                let Ok((path, body)) = request(stream).await else { continue };
+                let told = |key: &str| body[key].as_str().unwrap_or_default();
+                match (path.as_str(), told("action_type")) {
+                    ("/vsock", _) => vsock = told("uds_path").into(),
+                    (_, "InstanceStart") => {
+                        guest = UnixListener::bind(&vsock).ok();
+                        drop(UnixStream::connect(agent::doorbell(&vsock)).await);
+                    }
+                    (_, "SendCtrlAltDel") => end(&world, &id),
+                    _ => {}
+                }
+            }
+            Ok((stream, _)) = at_guest => drop(connection(&world, &vsock, stream).await),
+        }
+    }
+}
+
+/// Takes a request and says that it is done. Returns its path and its body.
+async fn request(stream: UnixStream) -> io::Result<(String, serde_json::Value)> {
+    let mut stream = BufReader::new(stream);
+    let path = line(&mut stream).await?.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut length = 0;
+    loop {
+        let header = line(&mut stream).await?.to_ascii_lowercase();
+        match header.strip_prefix("content-length:") {
+            Some(number) => length = number.trim().parse().map_err(io::Error::other)?,
+            None if header.is_empty() => break,
+            None => {}
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    stream.write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await?;
+    stream.shutdown().await?;
+    Ok((path, serde_json::from_slice(&body)?))
 }
 
 /// Says something on the guest's console.

@@ -3,11 +3,41 @@
 use std::io;
 use std::sync::Arc;
 
+use banger_core::helper::{Answer, Verb, root_device};
 use banger_core::resource::{Observed, ProcessId, ResourceSpec};
 use banger_exec::Cancel;
-use banger_host::{Ended, HostError, HostOps};
+use banger_host::{AskError, Ended, Helper, HostError, HostOps, Ready};
 
 use crate::{Faults, Life, Programs, World};
+
+/// What can be done as root in a world: everything, or nothing. It is the world's [`Host`] that
+/// does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// `sudo` is ready.
+    Ready,
+    /// It is not.
+    NotReady,
+}
+
+impl Root {
+    fn asked<T>(self, done: Result<T, AskError>) -> Result<T, AskError> {
+        match self {
+            Self::Ready => done,
+            Self::NotReady => Err(AskError::NotReady { why: "a password is required".to_owned() }),
+        }
+    }
+}
+
+impl Helper for Root {
+    fn ask(&self, verb: &Verb) -> Result<Answer, AskError> {
+        self.asked(Err(AskError::Refused(format!("{verb:?} is not of this world"))))
+    }
+
+    fn ready(&self) -> Result<Ready, AskError> {
+        self.asked(Ok(Ready { no_mapper: None, no_vmm: None }))
+    }
+}
 
 /// Files are made by the real code, in the world's folder; processes are the
 /// world's. Each call is two steps of the daemon's life: before and after.
@@ -25,7 +55,7 @@ impl Host {
     pub fn new(world: World, life: Life, faults: Faults) -> Self {
         // Steps and faults are those of the calls, not of the programs in them.
         let programs = Programs { life: Life::default(), faults: Faults::default() };
-        let files = banger_host::Host::new(Arc::new(programs));
+        let files = banger_host::Host::new(Arc::new(programs), Arc::new(Root::NotReady));
         Self { world, life, faults, files }
     }
 
@@ -45,8 +75,13 @@ impl Host {
 impl HostOps for Host {
     fn ensure(&self, spec: &ResourceSpec, cancel: &Cancel) -> Result<Observed, HostError> {
         self.call(|| {
-            let ResourceSpec::Process { role, args, .. } = spec else {
-                return self.files.ensure(spec, cancel);
+            let (role, args) = match spec {
+                ResourceSpec::Process { role, args, .. } => (role, args),
+                ResourceSpec::RootDevice { vm, base, overlay } => {
+                    let made = self.world.add_device(&root_device(vm), [base, overlay]);
+                    return made.map(|()| Observed::default()).map_err(HostError::Processes);
+                }
+                _ => return self.files.ensure(spec, cancel),
             };
             let running = self.world.find(*role, args);
             let process = match running {
@@ -59,8 +94,13 @@ impl HostOps for Host {
 
     fn release(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Result<(), HostError> {
         self.call(|| {
-            if !matches!(spec, ResourceSpec::Process { .. }) {
-                return self.files.release(spec, observed);
+            match spec {
+                ResourceSpec::Process { .. } => {}
+                ResourceSpec::RootDevice { vm, .. } => {
+                    let removed = self.world.remove_device(&root_device(vm));
+                    return removed.map_err(HostError::Processes);
+                }
+                _ => return self.files.release(spec, observed),
             }
             if let Some(process) = self.process(spec, observed)? {
                 self.world.end(&process, "signal 9");

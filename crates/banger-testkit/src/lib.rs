@@ -14,7 +14,7 @@ mod programs;
 mod world;
 
 pub use faults::{Fault, Faults};
-pub use host::Host;
+pub use host::{Host, Root};
 pub use life::Life;
 pub use programs::Programs;
 pub use world::World;

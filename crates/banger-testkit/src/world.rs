@@ -1,6 +1,6 @@
 //! What outlives a daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -31,6 +31,8 @@ impl WorldRef {
 struct Shared {
     dir: tempfile::TempDir,
     processes: Mutex<BTreeMap<u32, Process>>,
+    /// The names of block devices.
+    devices: Mutex<BTreeSet<String>>,
     /// How many of the next guests do not boot well.
     bad_boots: AtomicU32,
     runtime: Handle,
@@ -76,6 +78,7 @@ impl World {
         Ok(Self(Arc::new(Shared {
             dir,
             processes: Mutex::default(),
+            devices: Mutex::default(),
             bad_boots: AtomicU32::new(0),
             runtime: runtime()?,
         })))
@@ -142,7 +145,11 @@ impl World {
                 let sockets = guest::vsock_sockets(&args)?;
                 tokio::spawn(guest::vsock(self.weak(), sockets))
             }
-            Role::Vmm | Role::Firecracker => {
+            Role::Firecracker => {
+                let api = guest::api_socket(&args)?;
+                tokio::spawn(guest::firecracker(self.weak(), id.clone(), api))
+            }
+            Role::Vmm => {
                 let monitor = guest::monitor_socket(&args)?;
                 tokio::spawn(guest::vmm(self.weak(), id.clone(), args.clone(), monitor))
             }
@@ -173,6 +180,36 @@ impl World {
         let mut alive = processes.values().filter(|process| process.is_alive());
         let vmm = alive.find(|p| p.role.is_vmm() && p.args.iter().any(|a| a.contains(&dir)));
         vmm.map(|process| process.id.clone())
+    }
+
+    /// The block devices that there are.
+    #[must_use]
+    pub fn devices(&self) -> Vec<String> {
+        self.lock_devices().iter().cloned().collect()
+    }
+
+    /// Makes a block device of files. Fine if there is one.
+    pub(crate) fn add_device(&self, name: &str, of: [&PathBuf; 2]) -> std::io::Result<()> {
+        of.iter().try_for_each(|path| std::fs::metadata(path).map(drop))?;
+        self.lock_devices().insert(name.to_owned());
+        Ok(())
+    }
+
+    /// Removes a block device, which no process may use.
+    pub(crate) fn remove_device(&self, name: &str) -> std::io::Result<()> {
+        // QEMU is told of it by its arguments, Firecracker by its API: any VMM of this VM's.
+        let short = &name[..name.len().min("bgr-".len() + 8)];
+        let uses =
+            |process: &Process| process.is_alive() && process.args.iter().any(|arg| arg == short);
+        if self.processes().values().any(uses) {
+            return Err(std::io::ErrorKind::ResourceBusy.into());
+        }
+        self.lock_devices().remove(name);
+        Ok(())
+    }
+
+    fn lock_devices(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything below banger's folders that is of VMs or of builds.

@@ -233,6 +233,8 @@ pub enum RootDiskArg {
     Qcow2,
     /// A copy of the image: shared where the file system can, else without its holes
     Clone,
+    /// A snapshot by the device mapper, which needs sudo (see 'banger doctor')
+    DmSnapshot,
 }
 
 impl From<RootDiskArg> for RootDisk {
@@ -240,6 +242,7 @@ impl From<RootDiskArg> for RootDisk {
         match arg {
             RootDiskArg::Qcow2 => Self::Qcow2,
             RootDiskArg::Clone => Self::Clone,
+            RootDiskArg::DmSnapshot => Self::DmSnapshot,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use banger_core::config::{Config, ConfigError};
 use banger_core::dirs::{Dirs, DirsError};
 use banger_exec::{HostRunner, Runner, Tool, Tools};
-use banger_host::{Host, Kvm};
+use banger_host::{Helper, Host, Kvm, Sudo};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
@@ -117,7 +117,9 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     })?;
     raise_descriptor_limit();
     let store = Store::open(&dirs.state.join("banger.db"))?;
-    let runner: Arc<dyn Runner> = Arc::new(HostRunner::new(tools(&config)));
+    let tools = tools(&config);
+    let helper: Arc<dyn Helper> = Arc::new(Sudo::new(tools.clone(), dirs.state.clone()));
+    let runner: Arc<dyn Runner> = Arc::new(HostRunner::new(tools));
     let kvm = banger_host::kvm();
     if let Kvm::Unusable(reason) = &kvm {
         tracing::info!(reason, "KVM does not work here: VMs are emulated");
@@ -126,8 +128,9 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     }
     let engine = Engine::new(Parts {
         store,
-        host: Arc::new(Host::new(runner.clone())),
+        host: Arc::new(Host::new(runner.clone(), helper.clone())),
         runner,
+        helper,
         config,
         agent: companion("banger-agent"),
         build: Arc::new(banger_image::debian::build),

@@ -3,6 +3,7 @@
 //! One task per VM owns its transitions. What it acquires on the host goes
 //! through [`resources`], which writes it down first.
 
+mod define;
 mod inspect;
 pub mod logs;
 pub mod oplog;
@@ -20,24 +21,22 @@ use banger_core::config::Config;
 use banger_core::dirs::Dirs;
 use banger_core::id::{ImageId, OperationId, VmId};
 use banger_core::image::Image;
-use banger_core::name::Name;
 use banger_core::operation::{Operation, OperationKind};
 use banger_core::policy::Request;
-use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm, WaitFor};
+use banger_core::vm::{Vm, WaitFor};
 use banger_exec::{Cancel, Runner};
-use banger_host::HostOps;
+use banger_host::{Helper, HostOps};
 use banger_image::build::{BuildEnv, BuildError, Reporter};
 use banger_image::debian::DebianRequest;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::{now, now_ms};
+use crate::clock::now_ms;
 use crate::engine::oplog::OpLog;
 use crate::engine::task::{Message, VmTask};
 use crate::engine::vm::{Look, VmCtx};
 use crate::error::chain;
 use crate::store::vms::VmRow;
 use crate::store::{Store, StoreError, images, operations, vms};
-use crate::vmm::firecracker::MAX_VCPUS;
 
 /// What the engine works with.
 pub struct Parts {
@@ -47,6 +46,8 @@ pub struct Parts {
     pub host: Arc<dyn HostOps>,
     /// The host's programs.
     pub runner: Arc<dyn Runner>,
+    /// What needs root.
+    pub helper: Arc<dyn Helper>,
     /// Where things are.
     pub dirs: Dirs,
     /// What the user configured.
@@ -187,7 +188,7 @@ impl Engine {
     /// The request makes no sense here, or the name is taken.
     pub async fn create(&self, request: CreateVm) -> Result<OperationId, ApiError> {
         let image = self.image(request.image.as_deref().unwrap_or(&self.config.image)).await?;
-        let vm = self.define(&request, &image)?;
+        let vm = self.define(&request, &image).await?;
         let opencode_password = vm.spec.opencode.then(secret);
         let row = VmRow { vm: vm.clone(), opencode_password };
         let (kind, target) = (OperationKind::VmCreate, vm.name.as_str().to_owned());
@@ -200,82 +201,6 @@ impl Engine {
         // The task was just started: it takes the message.
         let _ = task.send(Message::Create { log, start: request.start });
         Ok(id)
-    }
-
-    fn define(&self, request: &CreateVm, image: &Image) -> Result<Vm, ApiError> {
-        let config = &self.config;
-        let vcpus = request.vcpus.unwrap_or(config.vcpus);
-        let memory = request.memory.unwrap_or(config.memory);
-        let disk = request.disk.unwrap_or(config.disk);
-        banger_core::vm::check_size(vcpus, memory, disk)
-            .map_err(|reason| ApiError::new(ErrorKind::Invalid, reason))?;
-        let name = match &request.name {
-            Some(name) => name.clone(),
-            None => generated_name()?,
-        };
-        let vmm = request.vmm.unwrap_or(config.vmm);
-        let (network, root_disk, reason) = match vmm {
-            Vmm::Qemu => {
-                (Network::User, RootDisk::Qcow2, "instant on any file system, and QEMU can use it")
-            }
-            Vmm::Firecracker => {
-                (Network::None, RootDisk::Clone, "Firecracker reads raw disks only")
-            }
-        };
-        let (root_disk, reason) = match request.root_disk {
-            Some(asked) => (asked, "asked for"),
-            None => (root_disk, reason),
-        };
-        let network = request.network.unwrap_or(network);
-        if vmm == Vmm::Firecracker {
-            self.check_firecracker(vcpus, network, root_disk)?;
-        }
-        let wants_opencode = request.opencode.unwrap_or(config.opencode);
-        if request.opencode == Some(true) && image.opencode.is_none() {
-            let message = format!("the image '{}' has no opencode", image.name);
-            return Err(ApiError::new(ErrorKind::Invalid, message));
-        }
-        Ok(Vm {
-            id: VmId::from_bits(rand::random()),
-            name,
-            spec: VmSpec {
-                image: image.id.clone(),
-                image_name: image.name.clone(),
-                vcpus,
-                memory,
-                disk,
-                network,
-                opencode: wants_opencode && image.opencode.is_some(),
-                vmm,
-                root_disk,
-                root_disk_reason: reason.to_owned(),
-            },
-            state: VmState::Defined,
-            created_at: now(),
-            complete: false,
-            run: None,
-        })
-    }
-
-    /// Fails if Firecracker cannot run such a VM here.
-    fn check_firecracker(
-        &self,
-        vcpus: u32,
-        network: Network,
-        root_disk: RootDisk,
-    ) -> Result<(), ApiError> {
-        let (why, remedy) = if !self.kvm {
-            ("Firecracker needs KVM, which does not work here", "use QEMU (vmm 'qemu')")
-        } else if vcpus > MAX_VCPUS {
-            ("Firecracker gives a VM at most 32 vcpus", "ask for fewer")
-        } else if network == Network::User {
-            ("the network 'user' is QEMU's", "use the network 'none': SSH needs none")
-        } else if root_disk == RootDisk::Qcow2 {
-            ("Firecracker cannot read qcow2", "use the root disk 'clone'")
-        } else {
-            return Ok(());
-        };
-        Err(ApiError::new(ErrorKind::Invalid, why).remedy(remedy))
     }
 
     /// Asks for something of a VM and begins the operation.
@@ -400,11 +325,4 @@ pub fn store_error(error: StoreError) -> ApiError {
 /// 128 random bits as hexadecimal digits.
 fn secret() -> String {
     format!("{:032x}", rand::random::<u128>())
-}
-
-fn generated_name() -> Result<Name, ApiError> {
-    let name = petname::petname(2, "-");
-    let internal = |message: &str| ApiError::new(ErrorKind::Internal, message);
-    let name = name.ok_or_else(|| internal("no name could be generated"))?;
-    name.parse().map_err(|_| internal("an unusable name was generated"))
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use banger_core::dirs::vm_files;
@@ -12,7 +13,7 @@ use banger_core::resource::ResourceSpec;
 use banger_core::size::Size;
 use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm};
 use banger_exec::{Cancel, HostRunner, Tool, Tools};
-use banger_host::{Host, HostOps};
+use banger_host::{Host, HostOps, Sudo};
 use bangerd::vmm::firecracker::{
     Action, Cache, Firecracker, FirecrackerError, Put, configuration, vmm_process,
 };
@@ -51,7 +52,9 @@ struct Running {
 
 impl Running {
     async fn start(dir: &Path) -> Self {
-        let host = Host::new(std::sync::Arc::new(HostRunner::new(Tools::discover())));
+        let tools = Tools::discover();
+        let helper = Arc::new(Sudo::new(tools.clone(), dir.to_owned()));
+        let host = Host::new(Arc::new(HostRunner::new(tools)), helper);
         let sockets = Sockets::in_dir(dir);
         let spec = vmm_process(&vm(), dir, &sockets);
         std::fs::write(vm_files::vmm_log(dir), "").unwrap();

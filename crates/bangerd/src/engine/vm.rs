@@ -7,7 +7,7 @@ use std::time::Duration;
 use banger_core::dirs::vm_files;
 use banger_core::operation::{EventKind, Object, Outcome};
 use banger_core::resource::{ProcessId, ResourceSpec};
-use banger_core::vm::{StopCause, Transition, Vm, VmState};
+use banger_core::vm::{StopCause, Transition, Vm, VmState, Vmm};
 use rusqlite::Transaction;
 
 use crate::clock::now_ms;
@@ -106,6 +106,11 @@ impl VmCtx {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         lock(&self.shared).gone
+    }
+
+    /// Whether its guest runs on KVM: that of Firecracker always does.
+    pub(crate) fn has_kvm(&self) -> bool {
+        self.engine.kvm || self.vm().spec.vmm == Vmm::Firecracker
     }
 
     /// Its folder.

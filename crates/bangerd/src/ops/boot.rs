@@ -9,7 +9,7 @@ use banger_core::dirs::vm_files;
 use banger_core::guest::{BootConfig, GuestNetwork, Identity};
 use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
-use banger_core::vm::{Network, Vm, Vmm};
+use banger_core::vm::{Network, RootDisk, Vm, Vmm};
 use banger_exec::Tool;
 use banger_host::{HostError, HostOps, OLDEST_QEMU, qemu_version};
 use rusqlite::Transaction;
@@ -40,6 +40,12 @@ impl VmCtx {
         boot: &Boot,
     ) -> impl FnOnce(&Transaction<'_>) -> Result<RunRows, StoreError> + Send + 'static {
         let (id, dir, sockets) = (vm.id.clone(), self.dir(), self.sockets());
+        let image = self.engine.dirs.image(vm.spec.image.as_str());
+        let root = (vm.spec.root_disk == RootDisk::DmSnapshot).then(|| ResourceSpec::RootDevice {
+            vm: vm.id.clone(),
+            base: image.join(files::ROOTFS),
+            overlay: vm_files::overlay(&dir),
+        });
         let run_dir = ResourceSpec::Dir { path: self.run_dir() };
         let (vsock, vmm) = match vm.spec.vmm {
             Vmm::Qemu => {
@@ -52,6 +58,7 @@ impl VmCtx {
             let one = |spec| intend(db, id.as_str(), Scope::Run, [spec]).map(|[row]| row);
             Ok(RunRows {
                 run_dir: one(run_dir)?,
+                root: root.map(one).transpose()?,
                 vsock: vsock.map(one).transpose()?,
                 vmm: one(vmm)?,
             })
@@ -63,7 +70,7 @@ impl VmCtx {
         &self,
         log: &OpLog,
         boot: &Boot,
-        RunRows { run_dir, vsock, vmm }: RunRows,
+        RunRows { run_dir, root, vsock, vmm }: RunRows,
     ) -> Result<Booted, OpError> {
         let (dir, sockets) = (self.dir(), self.sockets());
         let ensure = |intended| self.engine.ensure(intended, log.cancel());
@@ -92,9 +99,14 @@ impl VmCtx {
                 .open(&log)
                 .map_err(OpError::file(format!("write {}", log.display())))?;
         }
-        // Both are waited for, also when one fails: nothing is made behind an undoing's back.
-        let (vsock, files) = tokio::join!(vsock, self.boot_files(boot.clone()));
+        // All are waited for, also when one fails: nothing is made behind an undoing's back.
+        let root = async {
+            let Some(root) = root else { return Ok(()) };
+            ensure(root).await.map(drop)
+        };
+        let (vsock, root, files) = tokio::join!(vsock, root, self.boot_files(boot.clone()));
         files?;
+        root?;
         let vsock = vsock?;
         log.check()?;
         let process = self.unless_too_old(ensure(vmm).await).await?.process;
@@ -170,7 +182,7 @@ impl VmCtx {
     /// What the VMM will be started with.
     pub(super) async fn boot(&self, vm: &Vm) -> Result<Boot, OpError> {
         let image = self.image(vm).await?;
-        let kvm = self.engine.kvm;
+        let kvm = self.has_kvm();
         let tsc_khz = blocking(move || Ok((!kvm).then(banger_host::tsc_khz))).await?;
         Ok(Boot {
             kernel: self.engine.dirs.image(image.id.as_str()).join(files::KERNEL),
@@ -220,6 +232,7 @@ impl VmCtx {
 /// What a run is about to acquire.
 pub(super) struct RunRows {
     run_dir: Intended,
+    root: Option<Intended>,
     vsock: Option<Intended>,
     vmm: Intended,
 }

@@ -181,7 +181,7 @@ impl VmCtx {
 
     /// How long each readiness stage may take.
     pub(super) fn ready_limit(&self) -> Duration {
-        let default = if self.engine.kvm { 60 } else { 240 };
+        let default = if self.has_kvm() { 60 } else { 240 };
         Duration::from_secs(self.engine.config.ready_seconds.unwrap_or(default))
     }
 

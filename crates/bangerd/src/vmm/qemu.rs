@@ -41,7 +41,7 @@ fn arguments(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec<String>
     let (accel, cpu) = if boot.kvm { ("kvm", "host") } else { ("tcg,thread=multi", "max") };
     let root_format = match vm.spec.root_disk {
         RootDisk::Qcow2 => "qcow2",
-        RootDisk::Clone => "raw",
+        RootDisk::Clone | RootDisk::DmSnapshot => "raw",
     };
     let drive = |id: &str, format: &str, path: &Path| {
         format!(
@@ -68,7 +68,7 @@ fn arguments(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec<String>
     let console = vm_files::console(dir);
     add("-chardev", format!("file,id=console,append=on,path={}", escape(&console)));
     add("-serial", "chardev:console".to_owned());
-    add("-drive", drive("root", root_format, &vm_files::overlay(dir)));
+    add("-drive", drive("root", root_format, &vm_files::root(dir, vm)));
     add("-device", "virtio-blk-device,drive=root".to_owned());
     add("-drive", drive("work", "raw", &vm_files::work_disk(dir)));
     add("-device", "virtio-blk-device,drive=work".to_owned());

@@ -2,6 +2,7 @@
 //! to the host; then the one that puts it right, too.
 
 use banger_core::policy::Request;
+use banger_core::vm::Vmm;
 use banger_testkit::Life;
 use bangerd::engine::Engine;
 
@@ -11,14 +12,24 @@ use crate::scene::{Scene, ask, build_image, change_home, create};
 /// turn until it is survived. The daemons after it die too, each one step later;
 /// in `script/soak` the first of them dies at each of its steps, too.
 fn killed_at_every_step(before: impl AsyncFn(&Engine), work: impl AsyncFn(&Engine)) {
-    killed_where(|_| (), before, work);
+    killed_where(Scene::new, |_| (), before, work);
 }
 
-fn killed_where(like: impl Fn(&Scene), before: impl AsyncFn(&Engine), work: impl AsyncFn(&Engine)) {
+/// The same with Firecracker on snapshots.
+fn killed_with_firecracker(before: impl AsyncFn(&Engine), work: impl AsyncFn(&Engine)) {
+    killed_where(|| Scene::with(Vmm::Firecracker), |_| (), before, work);
+}
+
+fn killed_where(
+    scene: impl Fn() -> Scene,
+    like: impl Fn(&Scene),
+    before: impl AsyncFn(&Engine),
+    work: impl AsyncFn(&Engine),
+) {
     let every_pair = std::env::var_os("BANGER_SOAK").is_some();
     let (mut last, mut second, mut hosts) = (0, 0, 0);
     loop {
-        let scene = Scene::new();
+        let scene = scene();
         scene.live(&Life::default(), &before).unwrap();
         like(&scene);
         let survived = scene.live(&Life::until(last), &work).is_some();
@@ -66,7 +77,7 @@ fn start_is_survived() {
 #[test]
 fn start_of_a_guest_that_boots_twice_is_survived() {
     let start = async |engine: &Engine| drop(ask(engine, "dev", Request::Start).await);
-    killed_where(|scene| scene.world.boot_badly(1), stopped, start);
+    killed_where(Scene::new, |scene| scene.world.boot_badly(1), stopped, start);
 }
 
 #[test]
@@ -87,6 +98,26 @@ fn kill_is_survived() {
 #[test]
 fn delete_is_survived() {
     killed_at_every_step(running, async |engine| drop(ask(engine, "dev", Request::Delete).await));
+}
+
+#[test]
+fn create_with_firecracker_is_survived() {
+    killed_with_firecracker(nothing, running);
+}
+
+#[test]
+fn restart_with_firecracker_is_survived() {
+    killed_with_firecracker(running, async |e| drop(ask(e, "dev", Request::Restart).await));
+}
+
+#[test]
+fn kill_with_firecracker_is_survived() {
+    killed_with_firecracker(running, async |e| drop(ask(e, "dev", Request::Kill).await));
+}
+
+#[test]
+fn delete_with_firecracker_is_survived() {
+    killed_with_firecracker(running, async |e| drop(ask(e, "dev", Request::Delete).await));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use banger_core::operation::{Failure, Outcome};
 use banger_core::policy::Request;
+use banger_core::vm::Vmm;
 use banger_testkit::{Fault, Life};
 use bangerd::engine::Engine;
 
@@ -16,8 +17,28 @@ fn failed_at_every_call(
     work: impl AsyncFn(&Engine) -> Outcome,
     judge: impl Fn(&Outcome),
 ) {
+    failed_where(Scene::new, kind, before, work, judge);
+}
+
+/// The same with Firecracker on snapshots.
+fn failed_with_firecracker(
+    kind: impl Fn(usize) -> Fault,
+    before: impl AsyncFn(&Engine),
+    work: impl AsyncFn(&Engine) -> Outcome,
+    judge: impl Fn(&Outcome),
+) {
+    failed_where(|| Scene::with(Vmm::Firecracker), kind, before, work, judge);
+}
+
+fn failed_where(
+    scene: impl Fn() -> Scene,
+    kind: impl Fn(usize) -> Fault,
+    before: impl AsyncFn(&Engine),
+    work: impl AsyncFn(&Engine) -> Outcome,
+    judge: impl Fn(&Outcome),
+) {
     for call in 0.. {
-        let scene = Scene::new();
+        let scene = scene();
         scene.live(&Life::default(), &before).unwrap();
         scene.faults.set(Some(kind(call)));
         let outcome = scene.live(&Life::default(), async |engine| {
@@ -124,6 +145,20 @@ fn each_call_of_a_delete_may_fail() {
     failed_at_every_call(Fault::Before, running, delete, tells_the_fault);
     failed_at_every_call(Fault::After, running, delete, tells_the_fault);
     failed_at_every_call(Fault::From, running, delete, tells_the_fault);
+}
+
+#[test]
+fn each_call_of_a_create_with_firecracker_may_fail() {
+    let create = async |engine: &Engine| create(engine, true).await;
+    failed_with_firecracker(Fault::Before, nothing, create, tells_the_fault);
+    failed_with_firecracker(Fault::After, nothing, create, tells_the_fault);
+    failed_with_firecracker(Fault::From, nothing, create, tells_both);
+}
+
+#[test]
+fn each_call_of_a_restart_with_firecracker_may_fail() {
+    failed_with_firecracker(Fault::Before, running, restart, tells_the_fault);
+    failed_with_firecracker(Fault::After, running, restart, tells_the_fault);
 }
 
 #[test]

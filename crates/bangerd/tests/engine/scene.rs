@@ -6,16 +6,17 @@ use std::sync::Arc;
 
 use banger_core::api::{ApiError, BuildImage, CreateVm};
 use banger_core::config::Config;
+use banger_core::helper::root_device;
 use banger_core::id::{ImageId, OperationId};
 use banger_core::image::{BootSet, Image, Source, files};
 use banger_core::operation::Outcome;
 use banger_core::policy::Request;
 use banger_core::resource::ResourceSpec;
 use banger_core::size::Size;
-use banger_core::vm::{Vm, VmState, WaitFor};
+use banger_core::vm::{Vm, VmState, Vmm, WaitFor};
 use banger_exec::Cancel;
 use banger_image::build::BuildError;
-use banger_testkit::{Faults, Host, Life, Programs, World};
+use banger_testkit::{Faults, Host, Life, Programs, Root, World};
 use bangerd::engine::{Build, Engine, Parts};
 use bangerd::store::{Store, images, journal, operations, vms};
 use std::time::Duration;
@@ -24,11 +25,19 @@ use std::time::Duration;
 pub struct Scene {
     pub world: World,
     pub faults: Faults,
+    /// What runs its VMs.
+    vmm: Vmm,
 }
 
 impl Scene {
+    /// One with QEMU, and without root.
     pub fn new() -> Self {
-        let scene = Self { world: World::new().unwrap(), faults: Faults::default() };
+        Self::with(Vmm::Qemu)
+    }
+
+    /// One with that VMM; where it is Firecracker, with root, so that disks are snapshots.
+    pub fn with(vmm: Vmm) -> Self {
+        let scene = Self { world: World::new().unwrap(), faults: Faults::default(), vmm };
         let image = image(ImageId::from_bits(1), "debian");
         let dir = scene.world.dirs().image(image.id.as_str());
         fs::create_dir_all(&dir).unwrap();
@@ -92,7 +101,11 @@ impl Scene {
             store: store.unwrap(),
             host: Arc::new(Host::new(self.world.clone(), life.clone(), self.faults.clone())),
             runner: Arc::new(Programs { life: life.clone(), faults: self.faults.clone() }),
-            config: Config { ready_seconds: Some(20), ..Config::default() },
+            helper: Arc::new(match self.vmm {
+                Vmm::Qemu => Root::NotReady,
+                Vmm::Firecracker => Root::Ready,
+            }),
+            config: Config { ready_seconds: Some(20), vmm: self.vmm, ..Config::default() },
             agent: dirs.state.join("agent"),
             build: build(life),
             kvm: true,
@@ -119,20 +132,29 @@ impl Scene {
         let (rows, images, held, unfinished) = checked.unwrap();
         assert_eq!(unfinished, [], "operations without an end");
         let vms: Vec<Vm> = rows.into_iter().map(|row| row.vm).collect();
-        let mut processes = 0;
+        let (mut processes, mut devices) = (0, Vec::new());
+        // A folder, a VMM; and a vsock process, or a root device.
+        let of_run = 3;
         for vm in &vms {
             assert!(vm.complete, "{vm:?}");
             expected.insert(dirs.vm(vm.id.as_str()));
             match vm.state {
                 VmState::Stopped(_) => assert_eq!(vm.run, None),
                 VmState::Running => {
-                    processes += 2;
+                    match vm.spec.vmm {
+                        Vmm::Qemu => processes += 2,
+                        Vmm::Firecracker => {
+                            processes += 1;
+                            devices.push(root_device(&vm.id));
+                        }
+                    }
                     expected.insert(dirs.vm_run(vm.id.short()));
                 }
                 _ => panic!("not settled: {:?}", vm.state),
             }
         }
         assert_eq!(running.len(), processes, "{running:#?}\n{vms:#?}");
+        assert_eq!(self.world.devices(), devices);
         assert_eq!(self.world.files().into_iter().collect::<BTreeSet<_>>(), expected);
         for (owner, entries) in held {
             let vm = vms.iter().find(|vm| vm.id.as_str() == owner);
@@ -147,7 +169,7 @@ impl Scene {
                 }
             }
             let runs = vm.is_some_and(|vm| vm.state == VmState::Running);
-            let expected = if vm.is_none() { 1 } else { 3 + if runs { 3 } else { 0 } };
+            let expected = if vm.is_none() { 1 } else { 3 + if runs { of_run } else { 0 } };
             assert_eq!(entries.len(), expected, "{entries:#?}");
         }
         let known: BTreeSet<_> = images.iter().map(|image| dirs.image(image.id.as_str())).collect();

@@ -1,0 +1,182 @@
+//! What `bangerd` and `banger-helper` say to each other: a line of JSON each
+//! way in turn, over the helper's standard input and output.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::VmId;
+
+/// The version of this protocol. A helper of another one is not used.
+pub const PROTOCOL: u32 = 1;
+/// The longest line, in bytes.
+pub const LINE_MAX: usize = 16 << 10;
+
+/// What the helper can be asked to do, for the caller and nobody else. Paths
+/// are relative to the caller's state folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Verb {
+    /// The first of all: names the state folder.
+    Open {
+        /// Its absolute path.
+        state_dir: PathBuf,
+    },
+    /// Makes a loop device of a file. It goes when the helper ends and nothing uses it.
+    LoopAttach {
+        /// The file.
+        path: PathBuf,
+        /// Whether it can only be read.
+        read_only: bool,
+    },
+    /// Gives up a loop device that was attached in this session.
+    LoopDetach {
+        /// Its number.
+        number: u32,
+    },
+    /// Makes the root device of a VM: a snapshot of a loop device over another, both attached
+    /// in this session. The node is the caller's.
+    DmCreate {
+        /// The VM.
+        vm: VmId,
+        /// What is read until it is written: the number of the image's loop device.
+        base: u32,
+        /// What is written: the number of the overlay's.
+        cow: u32,
+    },
+    /// Removes it, and with it its loop devices. Fine if it is gone.
+    DmRemove {
+        /// The VM.
+        vm: VmId,
+    },
+    /// How full the overlay below it is.
+    DmStatus {
+        /// The VM.
+        vm: VmId,
+    },
+    /// Lets the overlay below it grow to the length that its file has now.
+    DmGrow {
+        /// The VM.
+        vm: VmId,
+    },
+    /// Starts Firecracker as the caller, who need not be able to open `/dev/kvm`.
+    VmmStart {
+        /// Its arguments.
+        args: Vec<String>,
+        /// Where its output is appended.
+        log: PathBuf,
+    },
+}
+
+/// What the helper answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// It is done.
+    Done(Answer),
+    /// It will not be done: the caller may not, or what it asked for makes no sense.
+    Refused(String),
+    /// It could not be done.
+    Failed(String),
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// To [`Verb::Open`].
+    Opened {
+        /// [`PROTOCOL`].
+        protocol: u32,
+        /// Why there can be no device mapper's devices, if so.
+        no_mapper: Option<String>,
+        /// Why no VMM can be started, if so.
+        no_vmm: Option<String>,
+    },
+    /// To what has nothing to tell.
+    Nothing,
+    /// To [`Verb::LoopAttach`]: the device's number.
+    Loop(u32),
+    /// To [`Verb::DmCreate`]: the path of the node.
+    Device(PathBuf),
+    /// To [`Verb::DmStatus`].
+    Filled(Filled),
+    /// To [`Verb::VmmStart`]: its process id.
+    Process(u32),
+}
+
+/// How full an overlay is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Filled {
+    /// It can take more.
+    Bytes {
+        /// What is in it.
+        used: u64,
+        /// What it can hold.
+        of: u64,
+    },
+    /// It could not take what was written: what it holds is lost.
+    Overflown,
+}
+
+/// The name of a VM's root device below `/dev/mapper`.
+#[must_use]
+pub fn root_device(vm: &VmId) -> String {
+    format!("bgr-{vm}")
+}
+
+/// What tells whose the root device of a VM is: the device mapper's UUID of it.
+#[must_use]
+pub fn device_uuid(uid: u32, vm: &VmId) -> String {
+    format!("{}{vm}", uuid_prefix(uid))
+}
+
+/// What the UUIDs of all devices of a user begin with.
+#[must_use]
+pub fn uuid_prefix(uid: u32) -> String {
+    format!("BANGER-{uid}-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_said_is_what_the_other_side_knows() {
+        let vm = VmId::from_bits(1);
+        let said = [
+            serde_json::to_string(&Verb::LoopAttach { path: "vms/x".into(), read_only: true }),
+            serde_json::to_string(&Verb::DmRemove { vm }),
+            serde_json::to_string(&Reply::Done(Answer::Filled(Filled::Bytes { used: 1, of: 2 }))),
+            serde_json::to_string(&Reply::Refused("no".to_owned())),
+        ];
+        let said: Vec<_> = said.into_iter().map(Result::unwrap).collect();
+        insta::assert_snapshot!(said.join("\n"), @r#"
+        {"verb":"loop_attach","path":"vms/x","read_only":true}
+        {"verb":"dm_remove","vm":"0000000000000001"}
+        {"done":{"filled":{"bytes":{"used":1,"of":2}}}}
+        {"refused":"no"}
+        "#);
+        for unknown in [
+            r#"{"verb":"dm_remove","vm":"0000000000000001","force":true}"#,
+            r#"{"verb":"dm_remove","vm":"../../etc"}"#,
+            r#"{"verb":"run","program":"sh"}"#,
+            r#"{"verb":"dm_remove"}"#,
+        ] {
+            assert!(serde_json::from_str::<Verb>(unknown).is_err(), "{unknown}");
+        }
+    }
+
+    proptest! {
+        /// No user's prefix begins another's, so none can name what is another's.
+        #[test]
+        fn a_uuid_tells_the_user(uid: u32, other: u32, bits: u64) {
+            let uuid = device_uuid(uid, &VmId::from_bits(bits));
+            prop_assert_eq!(uuid.starts_with(&uuid_prefix(other)), uid == other);
+            // As long as the kernel takes (dm-ioctl.h: DM_UUID_LEN, DM_NAME_LEN).
+            prop_assert!(uuid.len() < 129 && root_device(&VmId::from_bits(bits)).len() < 128);
+        }
+    }
+}

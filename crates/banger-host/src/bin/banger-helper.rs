@@ -1,0 +1,49 @@
+//! `banger-helper`: what banger needs root for. See `banger_host::helper`.
+
+use std::io::{self, Write as _};
+use std::os::unix::net::UnixDatagram;
+use std::process::ExitCode;
+
+use banger_core::helper::Reply;
+use banger_exec::Tools;
+use banger_host::helper::{Caller, Server, program_folders, serve};
+
+/// Facility `authpriv`, severity `notice` (syslog(3)).
+const PRIORITY: u32 = 10 << 3 | 5;
+
+fn main() -> ExitCode {
+    let caller = match Caller::from_sudo(|name| std::env::var(name).ok()) {
+        Ok(caller) => caller,
+        Err(error) => {
+            // Nothing can be done about a standard error that is closed.
+            let _ = writeln!(io::stderr(), "banger-helper: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let syslog = UnixDatagram::unbound().and_then(|socket| {
+        socket.connect("/dev/log")?;
+        // A full log must not keep devices from being released.
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    });
+    let log = |asked: &str, reply: &Reply| {
+        let Ok(syslog) = &syslog else { return };
+        let pid = std::process::id();
+        let answer = match reply {
+            Reply::Done(_) => "done".to_owned(),
+            Reply::Refused(why) => format!("refused: {why}"),
+            Reply::Failed(why) => format!("failed: {why}"),
+        };
+        let (uid, asked) = (caller.uid, asked.escape_debug());
+        let text = format!("<{PRIORITY}>banger-helper[{pid}]: uid {uid}: {asked}: {answer}");
+        let _ = syslog.send(text.as_bytes());
+    };
+    let mut server = Server::new(caller, Tools::in_folders(program_folders()));
+    match serve(&mut server, io::stdin().lock(), io::stdout().lock(), log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "banger-helper: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

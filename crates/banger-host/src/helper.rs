@@ -1,0 +1,59 @@
+//! `banger-helper`: the only code of banger that runs as root.
+//!
+//! `sudo` starts it for the daemon of an ordinary user. It does a closed list
+//! of things ([`Verb`]), for that user and nobody else: files are the user's
+//! own and lie below the state folder, devices carry the user's id. What goes
+//! in is not trusted; `docs/security.md` says what it guards against.
+
+mod caller;
+mod loops;
+mod mapper;
+mod serve;
+mod vmm;
+
+pub use caller::{Caller, StateDir, roots_alone};
+pub use mapper::uuid_of;
+pub use serve::{Server, serve};
+
+use std::io;
+use std::path::PathBuf;
+
+use banger_exec::ExecError;
+
+/// Why the helper did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum HelperError {
+    /// The caller may not, or what it asked for makes no sense.
+    #[error("{0}")]
+    Refused(String),
+    /// The host would not.
+    #[error("cannot {what}: {source}")]
+    Host {
+        /// What was tried.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// A program would not.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+}
+
+impl HelperError {
+    fn refused(why: impl Into<String>) -> Self {
+        Self::Refused(why.into())
+    }
+
+    fn host(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Host { what, source }
+    }
+}
+
+/// The folders that the helper takes programs from: root's, whatever `PATH` says.
+#[must_use]
+pub fn program_folders() -> Vec<PathBuf> {
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"]
+        .map(PathBuf::from)
+        .into()
+}

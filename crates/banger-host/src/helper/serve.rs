@@ -1,0 +1,209 @@
+//! A session: verbs come in, replies go out, each a line.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, Write};
+use std::path::Path;
+
+use banger_core::helper::{Answer, LINE_MAX, PROTOCOL, Reply, Verb};
+use banger_exec::{HostRunner, Tools};
+
+use super::caller::Access;
+use super::loops::LoopDevice;
+use super::mapper::{self, Mapper};
+use super::{Caller, HelperError, StateDir, vmm};
+
+/// The loop devices that one session may hold.
+const LOOPS_MAX: usize = 64;
+
+/// What one session holds.
+pub struct Server {
+    caller: Caller,
+    tools: Tools,
+    runner: HostRunner,
+    state: Option<StateDir>,
+    loops: BTreeMap<u32, LoopDevice>,
+}
+
+impl Server {
+    /// A session of `caller`'s.
+    #[must_use]
+    pub fn new(caller: Caller, tools: Tools) -> Self {
+        let runner = HostRunner::new(tools.clone());
+        Self { caller, tools, runner, state: None, loops: BTreeMap::new() }
+    }
+
+    /// Does what a line asks for.
+    fn answer(&mut self, line: &[u8]) -> Reply {
+        let done = match serde_json::from_slice(line) {
+            Ok(verb) => self.act(verb),
+            Err(error) => Err(HelperError::refused(format!("not a verb: {error}"))),
+        };
+        match done {
+            Ok(answer) => Reply::Done(answer),
+            Err(HelperError::Refused(why)) => Reply::Refused(why),
+            Err(error) => Reply::Failed(error.to_string()),
+        }
+    }
+
+    fn act(&mut self, verb: Verb) -> Result<Answer, HelperError> {
+        let mapper =
+            Mapper { runner: &self.runner, caller: self.caller, blocks: Path::new("/sys/block") };
+        let state = match (&verb, &self.state) {
+            (Verb::Open { state_dir }, None) => {
+                self.state = Some(StateDir::open(state_dir, self.caller)?);
+                return Ok(Answer::Opened {
+                    protocol: PROTOCOL,
+                    no_mapper: mapper::obstacle(&self.runner),
+                    no_vmm: vmm::obstacle(&self.tools),
+                });
+            }
+            (Verb::Open { .. }, Some(_)) => {
+                return Err(HelperError::refused("the state folder is named already"));
+            }
+            (_, Some(state)) => state,
+            (_, None) => return Err(HelperError::refused("the state folder comes first")),
+        };
+        match verb {
+            Verb::LoopAttach { path, read_only } => {
+                if self.loops.len() >= LOOPS_MAX {
+                    return Err(HelperError::refused("too many loop devices in one session"));
+                }
+                let access = if read_only { Access::Read } else { Access::Write };
+                let file = state.file(&path, access)?;
+                let device = LoopDevice::attach(&file, read_only, &path.to_string_lossy())?;
+                let number = device.number;
+                self.loops.insert(number, device);
+                return Ok(Answer::Loop(number));
+            }
+            Verb::LoopDetach { number } => {
+                self.loops.remove(&number).ok_or_else(|| unknown(number))?;
+            }
+            Verb::DmCreate { vm, base, cow } => {
+                let held = |number| self.loops.get(&number).ok_or_else(|| unknown(number));
+                return Ok(Answer::Device(mapper.create(&vm, held(base)?, held(cow)?)?));
+            }
+            Verb::DmRemove { vm } => mapper.remove(&vm)?,
+            Verb::DmStatus { vm } => return Ok(Answer::Filled(mapper.filled(&vm)?)),
+            Verb::DmGrow { vm } => mapper.grow(&vm)?,
+            Verb::VmmStart { args, log } => {
+                let log = state.file(&log, Access::Append)?;
+                let pid = vmm::start(&self.tools, self.caller, &args, log)?;
+                return Ok(Answer::Process(pid));
+            }
+            Verb::Open { .. } => {}
+        }
+        Ok(Answer::Nothing)
+    }
+}
+
+fn unknown(number: u32) -> HelperError {
+    HelperError::refused(format!("/dev/loop{number} was not attached in this session"))
+}
+
+/// Answers until the input ends. `log` is told each line and its answer.
+///
+/// # Errors
+/// The input or the output.
+pub fn serve(
+    server: &mut Server,
+    mut input: impl BufRead,
+    mut output: impl Write,
+    log: impl Fn(&str, &Reply),
+) -> io::Result<()> {
+    loop {
+        let mut line = Vec::new();
+        let limit = LINE_MAX as u64 + 1;
+        io::Read::take(&mut input, limit).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Ok(());
+        }
+        let too_long = line.len() > LINE_MAX;
+        let reply = if too_long {
+            Reply::Refused("the line is too long".to_owned())
+        } else {
+            server.answer(&line)
+        };
+        let shown: String = String::from_utf8_lossy(&line).chars().take(500).collect();
+        log(shown.trim_end(), &reply);
+        serde_json::to_writer(&mut output, &reply)?;
+        output.write_all(b"\n")?;
+        output.flush()?;
+        // What comes behind it is not the beginning of a line.
+        if too_long {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn session(input: &[u8]) -> Vec<Reply> {
+        let caller = Caller { uid: u32::MAX - 1, gid: 0 };
+        let mut server = Server::new(caller, Tools::default());
+        let mut output = Vec::new();
+        serve(&mut server, input, &mut output, |_, _| ()).unwrap();
+        let output = String::from_utf8(output).unwrap();
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn refused(reply: &Reply) -> &str {
+        let Reply::Refused(why) = reply else { panic!("{reply:?}") };
+        why
+    }
+
+    #[test]
+    fn what_is_no_verb_is_refused_and_the_session_goes_on() {
+        let replies = session(
+            b"{\"verb\":\"dm_remove\",\"vm\":\"0000000000000001\"}\nhello\n\n{\"verb\":\"open\",\"state_dir\":\"x\"}\n",
+        );
+        let said: Vec<_> = replies.iter().map(refused).collect();
+        insta::assert_snapshot!(said.join("\n"), @r"
+        the state folder comes first
+        not a verb: expected value at line 1 column 1
+        not a verb: EOF while parsing a value at line 2 column 0
+        the state folder's path is not absolute
+        ");
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let replies = session(&vec![b'x'; 1 << 20]);
+        assert_eq!(replies.iter().map(refused).collect::<Vec<_>>(), ["the line is too long"]);
+        // Deep nesting is an error, not an overflow of the stack.
+        refused(&session(&vec![b'['; LINE_MAX])[0]);
+    }
+
+    proptest! {
+        /// Whatever comes in: as many answers as lines, none of them a deed.
+        #[test]
+        fn noise_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            for reply in session(&bytes) {
+                refused(&reply);
+            }
+        }
+
+        /// Nor does what looks like a verb do anything for who owns nothing.
+        #[test]
+        fn what_looks_like_a_verb_is_refused(
+            verb in "(open|loop_attach|loop_detach|dm_create|dm_remove|dm_status|dm_grow|vmm_start|run)",
+            vm in "([0-9a-f]{16}|[./a-z]{0,9})",
+            path in "(/|\\.\\./|[a-z]){0,9}",
+            number: u32,
+        ) {
+            let line = serde_json::json!({
+                "verb": verb, "state_dir": "/", "vm": vm, "path": path, "read_only": false,
+                "number": number, "base": number, "cow": number, "args": [path], "log": path,
+            });
+            let one_only = line.as_object().unwrap().iter().map(|(key, value)| {
+                format!("{{\"verb\":\"{verb}\",\"{key}\":{value}}}\n")
+            });
+            let lines: String = one_only.chain([format!("{line}\n")]).collect();
+            for reply in session(lines.as_bytes()) {
+                refused(&reply);
+            }
+        }
+    }
+}
