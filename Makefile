@@ -4,7 +4,8 @@ DESTDIR ?=
 CARGO ?= cargo
 
 BIN = $(DESTDIR)$(PREFIX)/bin
-PROGRAMS = target/release/banger target/release/bangerd target/agent/banger-agent
+PROGRAMS = target/release/banger target/release/bangerd target/release/banger-helper \
+	target/agent/banger-agent
 
 help:
 	@echo 'make build      build the programs, optimised'

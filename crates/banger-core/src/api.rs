@@ -129,6 +129,19 @@ pub struct DaemonStatus {
     pub running: u64,
     /// Whether KVM works on this host; VMs are emulated otherwise.
     pub kvm: bool,
+    /// Whether what needs root can be done.
+    #[serde(default)]
+    pub sudo: Sudo,
+}
+
+/// Whether `banger-helper` can be run by `sudo`, without a password.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Sudo {
+    /// Whether it can.
+    pub ready: bool,
+    /// Why it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// `POST /v1/daemon/stop`.

@@ -2,6 +2,7 @@
 
 mod keys;
 mod programs;
+mod root;
 mod storage;
 mod user;
 
@@ -16,8 +17,8 @@ use banger_exec::Tools;
 pub use storage::{Storage, storage};
 pub use user::{User, user};
 
-use crate::QemuVersion;
 use crate::facts::{Kvm, kvm_at};
+use crate::{QemuVersion, Ready};
 
 /// What is looked at. Tests put a host of their own making in its place.
 pub struct Scene<'a> {
@@ -37,6 +38,8 @@ pub struct Scene<'a> {
     pub user: &'a User,
     /// The version of QEMU, if there is one that says it.
     pub qemu: Option<QemuVersion>,
+    /// What the helper can do, or why it cannot be used.
+    pub helper: Result<&'a Ready, String>,
     /// The file system of the state folder, or why it cannot be looked at.
     pub storage: Result<&'a Storage, String>,
 }
@@ -49,6 +52,7 @@ pub fn examine(scene: &Scene<'_>) -> DoctorReport {
     checks.push(scene.agent());
     checks.extend(scene.trust());
     checks.extend(scene.without_root());
+    checks.push(scene.sudo());
     checks.push(scene.configuration());
     checks.push(scene.ssh_key());
     checks.push(scene.state_folder());

@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::{Bench, BenchList, BenchProxy, BenchStart, BenchVms};
 pub use guest::{Forward, Logs, Ports, Rename, Set, Stats};
-pub use host::{Completions, Config, Shell};
+pub use host::{Completions, Config, Doctor, Shell};
 
 use crate::complete;
 
@@ -52,7 +52,7 @@ pub enum Command {
     Daemon(Daemon),
     /// Check what works on this machine, and how to get what is missing
     #[command(after_help = host::DOCTOR_HELP)]
-    Doctor(Format),
+    Doctor(Doctor),
     /// Measure what VMs and the daemon cost on this machine
     #[command(subcommand, arg_required_else_help = true)]
     Bench(Bench),

@@ -8,7 +8,7 @@ use banger_core::doctor::{Check, DoctorReport};
 use banger_core::image::{Image, files};
 use banger_exec::{HostRunner, Tools};
 use banger_host::doctor::{Scene, examine, storage, user};
-use banger_host::qemu_version;
+use banger_host::{Helper as _, Sudo, privileged, qemu_version};
 use banger_image::elf::check_static;
 use banger_image::parts;
 
@@ -23,6 +23,7 @@ pub fn report(dirs: &Dirs) -> DoctorReport {
     let storage = storage(&dirs.state).map_err(|error| chain(&error));
     let agent = companion("banger-agent");
     let tools = Tools::discover();
+    let helper = Sudo::new(tools.clone(), dirs.state.clone()).ready();
     let mut report = examine(&Scene {
         root,
         env: &|name| std::env::var_os(name),
@@ -32,10 +33,19 @@ pub fn report(dirs: &Dirs) -> DoctorReport {
         agent: (&agent, flaw(&agent)),
         user: &user(root),
         qemu: qemu_version(&HostRunner::new(tools.clone())),
+        helper: helper.as_ref().map_err(ToString::to_string),
         storage: storage.as_ref().map_err(Clone::clone),
     });
     report.checks.push(images(&dirs.images()));
     report
+}
+
+/// The line of `/etc/sudoers.d/banger` that lets this user's daemon use `banger-helper`.
+///
+/// # Errors
+/// It would let others than root decide what runs as root.
+pub fn sudoers() -> Result<String, String> {
+    privileged::sudoers(&Tools::discover(), &user(Path::new("/")).name)
 }
 
 /// Whether the images are as they were built, by the lengths of their files: a daemon is not

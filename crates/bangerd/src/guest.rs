@@ -237,6 +237,14 @@ pub fn panicked(console: &str) -> bool {
     console.contains("Kernel panic - not syncing")
 }
 
+/// Whether the last that a console tells is that the guest's kernel restarted or went off by
+/// itself (kernel/reboot.c).
+#[must_use]
+pub fn went(console: &str) -> bool {
+    let last = console.lines().next_back().unwrap_or_default();
+    ["reboot: Restarting system", "reboot: Power down"].iter().any(|said| last.contains(said))
+}
+
 /// The last lines of a console or log behind `from` bytes, without control
 /// characters; nothing if it cannot be read.
 #[must_use]

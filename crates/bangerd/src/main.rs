@@ -16,13 +16,14 @@ use tracing_subscriber::EnvFilter;
 const USAGE: &str = "\
 bangerd: the daemon of banger
 
-usage: bangerd [doctor --json | openapi | --version | --help]
+usage: bangerd [doctor --json | doctor --sudoers | openapi | --version | --help]
 
 It serves the API on a Unix socket in $XDG_RUNTIME_DIR/banger (else in the
 state folder) and logs to standard error; 'banger' starts it when needed.
 BANGERD_LOG sets what is logged (default: info).
 'doctor' prints what works on this machine and what is missing, and ends:
-'banger doctor' runs it while no daemon does.
+'banger doctor' runs it while no daemon does. With --sudoers it prints the line
+that lets this user's daemon run banger-helper, if that is safe.
 'openapi' prints the description of the API, OpenAPI 3.1.
 ";
 
@@ -34,6 +35,7 @@ async fn main() -> ExitCode {
     match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => {}
         ["doctor", "--json"] => return print(doctor()),
+        ["doctor", "--sudoers"] => return print(sudoers()),
         ["openapi"] => return print(openapi::json().map_err(Into::into)),
         ["--version"] => return say(&version(), 0),
         ["--help" | "-h"] => return say(USAGE, 0),
@@ -72,6 +74,10 @@ fn dirs() -> Result<Dirs, DirsError> {
 fn doctor() -> Result<String, Box<dyn Error>> {
     let json = serde_json::to_string(&doctor::report(&dirs()?))?;
     Ok(format!("{json}\n"))
+}
+
+fn sudoers() -> Result<String, Box<dyn Error>> {
+    Ok(format!("{}\n", doctor::sudoers()?))
 }
 
 fn print(text: Result<String, Box<dyn Error>>) -> ExitCode {

@@ -16,6 +16,7 @@ struct FakeHost {
     user: User,
     qemu: Option<QemuVersion>,
     storage: Storage,
+    helper: Result<Ready, String>,
 }
 
 impl FakeHost {
@@ -39,6 +40,7 @@ impl FakeHost {
                 reflink: Some(true),
                 writable: true,
             },
+            helper: Ok(Ready { no_mapper: None, no_vmm: None }),
             dir,
         };
         for (path, text) in [
@@ -87,6 +89,7 @@ impl FakeHost {
             user: &self.user,
             qemu: self.qemu,
             storage: Ok(&self.storage),
+            helper: self.helper.as_ref().map_err(Clone::clone),
         })
     }
 
@@ -110,7 +113,20 @@ fn a_host_that_has_everything_is_praised() {
     assert_eq!(host.complaints(), "");
     let name = |check: Check| check.name;
     let names = host.report().checks.into_iter().map(name).collect::<Vec<_>>().join(", ");
-    insta::assert_snapshot!(names, @"KVM, qemu-system-x86_64, vhost-device-vsock, qemu-img, e2fsck, resize2fs, ssh, ssh-keygen, mmdebstrap, tar, mke2fs, debugfs, newuidmap, unshare, rm, banger-agent, debian-archive-keyring, ca-certificates, subordinate ids, user namespaces, configuration, SSH key, state folder, run-time folder");
+    insta::assert_snapshot!(names, @"KVM, qemu-system-x86_64, vhost-device-vsock, qemu-img, e2fsck, resize2fs, ssh, ssh-keygen, mmdebstrap, tar, mke2fs, debugfs, newuidmap, unshare, rm, banger-agent, debian-archive-keyring, ca-certificates, subordinate ids, user namespaces, sudo, configuration, SSH key, state folder, run-time folder");
+}
+
+#[test]
+fn sudo_is_optional_and_told_how_to_get() {
+    let mut host = FakeHost::new();
+    host.helper = Err("sudo is not ready: a password is required\n".to_owned());
+    insta::assert_snapshot!(host.complaints(), @"
+    warning sudo: sudo is not ready: a password is required; without it root disks are qcow2 files or copies
+      sudo make install, then banger doctor --sudoers | sudo tee /etc/sudoers.d/banger
+    ");
+    let why = "this kernel has no device mapper".to_owned();
+    host.helper = Ok(Ready { no_mapper: Some(why), no_vmm: None });
+    assert_eq!(host.complaints(), "");
 }
 
 #[test]

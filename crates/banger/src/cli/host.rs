@@ -9,6 +9,7 @@ pub const DOCTOR_HELP: &str = "\
 Examples:
   banger doctor
   banger doctor --json
+  banger doctor --sudoers | sudo tee /etc/sudoers.d/banger
 
 It exits with 1 if something is missing. It starts no daemon.";
 
@@ -20,6 +21,16 @@ Examples:
   banger completions fish | source     in ~/.config/fish/completions/banger.fish
 
 The names of VMs and images are asked of the daemon if it runs.";
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Print the line of /etc/sudoers.d/banger that lets the daemon do what needs root, and that
+    /// alone, without a password; refuse if others than root could change what would run
+    #[arg(long, conflicts_with = "json")]
+    pub sudoers: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
 
 #[derive(Debug, Subcommand)]
 pub enum Config {

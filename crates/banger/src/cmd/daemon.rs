@@ -51,8 +51,13 @@ fn describe(status: Option<&DaemonStatus>) -> String {
     };
     let kvm =
         if status.kvm { "works" } else { "does not work here: VMs are emulated, which is slow" };
+    let sudo = match (&status.sudo.why, status.sudo.ready) {
+        (_, true) => "ready".to_owned(),
+        (Some(why), false) => format!("not ready: {}", why.trim()),
+        (None, false) => "not ready".to_owned(),
+    };
     format!(
-        "version     {} {}\npid         {}\nVMs running {}\noperations  {}\nKVM         {kvm}",
+        "version     {} {}\npid         {}\nVMs running {}\noperations  {}\nKVM         {kvm}\nsudo        {sudo}",
         status.version, status.build, status.pid, status.running, status.operations
     )
 }

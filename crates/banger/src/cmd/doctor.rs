@@ -4,18 +4,29 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use banger_core::doctor::{Check, DoctorReport, Status};
-use banger_exec::{HostRunner, Runner as _, Tools};
+use banger_exec::{ExecError, HostRunner, Runner as _, Tools};
 
-use crate::cli::Format;
+use crate::cli::Doctor;
 use crate::error::CommandError;
 use crate::{daemon, output};
 
 /// How long the daemon may take to answer before it is done without.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
 
-pub async fn run(format: Format) -> Result<ExitCode, CommandError> {
+pub async fn run(args: Doctor) -> Result<ExitCode, CommandError> {
+    if args.sudoers {
+        let command = daemon::program().args(["doctor", "--sudoers"]);
+        let output = HostRunner::new(Tools::discover()).capture(&command);
+        let output = output.map_err(|error| match error {
+            ExecError::Failed { stderr, .. } => CommandError::new(stderr.trim())
+                .remedy("install banger for all users with 'sudo make install', then try again"),
+            error => error.into(),
+        })?;
+        output::line(String::from_utf8_lossy(&output.stdout).trim_end());
+        return Ok(ExitCode::SUCCESS);
+    }
     let report = report().await?;
-    if format.json {
+    if args.format.json {
         output::json(&report);
     } else {
         output::line(&describe(&report));

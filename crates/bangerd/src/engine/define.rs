@@ -67,7 +67,10 @@ impl Engine {
     }
 
     /// What the helper can do here.
-    async fn ready(&self) -> Result<Result<Ready, AskError>, ApiError> {
+    ///
+    /// # Errors
+    /// A bug.
+    pub(crate) async fn ready(&self) -> Result<Result<Ready, AskError>, ApiError> {
         let helper = self.helper.clone();
         let asked = blocking(move || Ok(helper.ready())).await;
         asked.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))

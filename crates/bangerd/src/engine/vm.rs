@@ -272,6 +272,10 @@ impl VmCtx {
                 StopCause::Crashed { detail: "the guest's kernel panicked".to_owned() }
             }
             Some(how) if how != "exit status 0" => StopCause::Crashed { detail: how },
+            // Not our child: the guest has said whether it went by itself.
+            None if !guest::went(&console) => {
+                StopCause::Crashed { detail: "its VMM ended, nobody saw how".to_owned() }
+            }
             _ => StopCause::GuestShutdown,
         };
         tracing::info!(vm = %self.vm().id, ?cause, "the VMM ended");

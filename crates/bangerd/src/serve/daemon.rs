@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use banger_core::api::{ApiError, DaemonStatus, ErrorKind, StopDaemon};
+use banger_core::api::{ApiError, DaemonStatus, ErrorKind, StopDaemon, Sudo};
 use banger_core::doctor::DoctorReport;
+use banger_host::AskError;
 use tokio::task::JoinError;
 
 use crate::serve::api::{BUILD, Body, Reply, Shared};
@@ -13,10 +14,11 @@ use crate::serve::openapi::{Conflict, Internal, Invalid};
 /// What the daemon is and does
 #[utoipa::path(
     get, path = "/v1/daemon", tag = "daemon",
-    responses((status = 200, description = "The daemon", body = DaemonStatus))
+    responses((status = 200, description = "The daemon", body = DaemonStatus), Internal)
 )]
-pub(super) async fn show_daemon(State(shared): State<Shared>) -> Json<DaemonStatus> {
-    Json(DaemonStatus {
+pub(super) async fn show_daemon(State(shared): State<Shared>) -> Reply<Json<DaemonStatus>> {
+    let ready = shared.engine.ready().await?;
+    Ok(Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         build: BUILD.to_owned(),
         pid: std::process::id(),
@@ -24,7 +26,12 @@ pub(super) async fn show_daemon(State(shared): State<Shared>) -> Json<DaemonStat
         operations: shared.engine.active_operations() as u64,
         running: shared.engine.active_vms() as u64,
         kvm: shared.engine.kvm,
-    })
+        sudo: match ready {
+            Ok(_) => Sudo { ready: true, why: None },
+            Err(AskError::NotReady { why }) => Sudo { ready: false, why: Some(why) },
+            Err(error) => Sudo { ready: false, why: Some(error.to_string()) },
+        },
+    }))
 }
 
 /// What works on this host and what is missing
