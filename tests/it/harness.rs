@@ -1,22 +1,25 @@
 //! A banger of its own for each test: folders, daemon, image, user.
 
-use std::collections::hash_map::DefaultHasher;
+mod base;
+mod process;
+mod programs;
+mod user;
+
 use std::ffi::OsString;
 use std::fs;
-use std::hash::{Hash as _, Hasher as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use banger_exec::{Command, ExecError, HostRunner, Runner as _, Tool, Tools};
-use rustix::process::{Pid, Signal, kill_process};
+use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+use rustix::process::Signal;
 use serde_json::Value;
 
-/// The user that the tests make.
-const USER: &str = "banger-test";
-/// Nothing that is tested takes this long.
-const LIMIT: Duration = Duration::from_secs(600);
+use base::{base, copy_tree, new_dir};
+use process::{LIMIT, Ran, command, processes_of, run, signal};
+use programs::programs;
+use user::give;
 
 /// Who runs banger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,19 +53,6 @@ pub struct Sandbox {
     /// What its environment has beyond its folders.
     env: Vec<(&'static str, OsString)>,
     _turn: MutexGuard<'static, ()>,
-}
-
-/// What a command printed, and how it ended.
-#[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-#[expect(clippy::disallowed_methods, reason = "tests of crashes, of Ctrl-C, of a busy host")]
-fn signal(pid: i32, signal: Signal) -> rustix::io::Result<()> {
-    kill_process(Pid::from_raw(pid).unwrap(), signal)
 }
 
 impl Sandbox {
@@ -306,269 +296,5 @@ impl Drop for Sandbox {
             assert!(left.is_empty(), "left behind: {left:#?}");
         }
         let _ = fs::remove_dir_all(&self.dir);
-    }
-}
-
-/// The ids and command lines of the processes that have a path below `dir` in
-/// them, the daemon left out.
-fn processes_of(dir: &Path) -> Vec<(i32, String)> {
-    let needle = dir.display().to_string();
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    entries
-        .filter_map(|entry| {
-            let line = fs::read(entry.path().join("cmdline")).ok()?;
-            let line = String::from_utf8_lossy(&line).replace('\0', " ");
-            let daemon = line.trim_end().ends_with("bangerd");
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            (line.contains(&needle) && !daemon).then_some((pid, line))
-        })
-        .collect()
-}
-
-fn run((runner, command): (HostRunner, Command)) -> Ran {
-    match runner.capture(&command) {
-        Ok(output) => Ran {
-            code: 0,
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: output.stderr,
-        },
-        Err(ExecError::Failed { status, stdout, stderr, .. }) => {
-            let code = status.trim_start_matches("exit status ").parse().unwrap_or(-1);
-            Ran { code, stdout, stderr }
-        }
-        Err(error) => panic!("{error}"),
-    }
-}
-
-fn command(dir: &Path, who: As, own: Option<&Path>, args: &[&str]) -> (HostRunner, Command) {
-    let programs = own.map_or_else(|| programs(who), Path::to_owned);
-    let tools = Tools::discover().with(Tool::Banger, programs.join("banger"));
-    let command = match who {
-        As::Me => Command::new(Tool::Banger),
-        As::User => {
-            let user = user();
-            Command::new(Tool::Setpriv)
-                .args([format!("--reuid={}", user.uid), format!("--regid={}", user.gid)])
-                .arg("--init-groups")
-                .arg(programs.join("banger"))
-                .env("HOME", &user.home)
-        }
-    };
-    // What this machine trusts, and its mirrors.
-    let passed_on = ["SSL_CERT_FILE", "SSL_CERT_DIR", "NPM_CONFIG_USERCONFIG"];
-    let command = passed_on.iter().fold(command, |command, name| match std::env::var_os(name) {
-        Some(value) => command.env(name, value),
-        None => command,
-    });
-    let command = command
-        .args(args)
-        .timeout(LIMIT)
-        .env("XDG_STATE_HOME", dir.join("state"))
-        .env("XDG_CONFIG_HOME", dir.join("config"))
-        .env("XDG_CACHE_HOME", dir.join("cache"))
-        .env("XDG_RUNTIME_DIR", dir.join("run"))
-        .env("BANGER_TOOLS", tools_folder(who));
-    (HostRunner::new(tools), command)
-}
-
-/// A folder for one sandbox, on the disk that holds the target folder's images
-/// as links, and with a short path.
-fn new_dir(who: As) -> PathBuf {
-    let dir = tempfile::Builder::new()
-        .prefix("bgr-")
-        .rand_bytes(6)
-        .tempdir_in("/var/tmp")
-        .unwrap()
-        .keep();
-    for folder in ["state", "config", "cache", "run"] {
-        fs::create_dir(dir.join(folder)).unwrap();
-    }
-    give(&dir, who);
-    dir
-}
-
-/// A state with the image `debian`, built once and kept for later runs as
-/// long as what it is built by stays the same.
-fn base(who: As) -> PathBuf {
-    static ME: OnceLock<PathBuf> = OnceLock::new();
-    static USERS: OnceLock<PathBuf> = OnceLock::new();
-    let cell = if who == As::Me { &ME } else { &USERS };
-    cell.get_or_init(|| {
-        let dir = PathBuf::from(format!("/var/tmp/banger-test-{:016x}", fingerprint(who)));
-        if dir.join("ready").exists() {
-            return dir;
-        }
-        let fresh = new_dir(who);
-        let built = run(command(&fresh, who, None, &["image", "build", "debian"]));
-        println!("{}", built.stderr);
-        assert_eq!(built.code, 0, "the image could not be built");
-        assert_eq!(run(command(&fresh, who, None, &["daemon", "stop"])).code, 0);
-        let _ = fs::remove_dir_all(&dir);
-        fs::rename(&fresh, &dir).unwrap();
-        fs::write(dir.join("ready"), "").unwrap();
-        dir
-    })
-    .clone()
-}
-
-/// Changes with whatever goes into an image.
-fn fingerprint(who: As) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    who.hash(&mut hasher);
-    fs::read(programs(As::Me).join("banger-agent"))
-        .expect("run 'cargo xtask agent' first")
-        .hash(&mut hasher);
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for folder in ["crates/banger-image/src", "crates/banger-core/src", "crates/bangerd/src/store"]
-    {
-        hash_tree(&root.join(folder), &mut hasher);
-    }
-    hasher.finish()
-}
-
-fn hash_tree(dir: &Path, hasher: &mut DefaultHasher) {
-    let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.sort();
-    for path in paths {
-        if path.is_dir() {
-            hash_tree(&path, hasher);
-        } else {
-            path.file_name().hash(hasher);
-            fs::read(&path).unwrap().hash(hasher);
-        }
-    }
-}
-
-/// The folder that the programs are in.
-fn programs(who: As) -> PathBuf {
-    // …/target/debug/deps/it-…
-    let exe = std::env::current_exe().unwrap();
-    let built = exe.parent().unwrap().parent().unwrap().to_owned();
-    if who == As::Me {
-        return built;
-    }
-    // The user may be unable to reach the target folder.
-    static COPY: LazyLock<PathBuf> = LazyLock::new(|| {
-        // It lives as long as this process, and nothing sees its end: the next run clears up.
-        let prefix = "bgr-bin-";
-        for entry in fs::read_dir("/var/tmp").unwrap().flatten() {
-            let name = entry.file_name();
-            let pid = name.to_str().and_then(|name| name.strip_prefix(prefix));
-            if pid.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-        let dir = PathBuf::from(format!("/var/tmp/{prefix}{}", std::process::id()));
-        fs::create_dir(&dir).unwrap();
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-        dir
-    });
-    for name in ["banger", "bangerd", "banger-agent"] {
-        let to = COPY.join(name);
-        if !to.exists() {
-            fs::copy(built.join(name), &to).unwrap();
-        }
-    }
-    COPY.clone()
-}
-
-/// The folder of programs that the distribution does not have.
-fn tools_folder(who: As) -> PathBuf {
-    let own = std::env::var_os("BANGER_TOOLS").map_or_else(
-        || {
-            let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
-            let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".local/share");
-            data.unwrap_or_else(home).join("banger/tools")
-        },
-        PathBuf::from,
-    );
-    if who == As::Me {
-        return own;
-    }
-    // root's home is closed to others; the wrappers name the folder that they are in.
-    static COPY: OnceLock<PathBuf> = OnceLock::new();
-    COPY.get_or_init(|| {
-        let dir = programs(As::User).join("tools");
-        copy_tree(&own, &dir, false);
-        for entry in fs::read_dir(dir.join("bin")).unwrap().flatten() {
-            if let Ok(text) = fs::read_to_string(entry.path()) {
-                let moved = text.replace(own.to_str().unwrap(), dir.to_str().unwrap());
-                fs::write(entry.path(), moved).unwrap();
-            }
-        }
-        dir
-    })
-    .clone()
-}
-
-/// The ordinary user.
-#[derive(Debug, Clone)]
-struct User {
-    uid: u32,
-    gid: u32,
-    home: String,
-}
-
-fn user() -> User {
-    static FOUND: OnceLock<User> = OnceLock::new();
-    FOUND
-        .get_or_init(|| {
-            find_user().unwrap_or_else(|| {
-                // Also gives a range of subordinate ids, which building an image needs.
-                let add =
-                    Command::new(Tool::Useradd).args(["--create-home", "--shell", "/bin/sh", USER]);
-                HostRunner::new(Tools::discover()).capture(&add).unwrap();
-                find_user().unwrap()
-            })
-        })
-        .clone()
-}
-
-fn find_user() -> Option<User> {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap();
-    let fields: Vec<_> =
-        passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|f| f[0] == USER)?;
-    Some(User {
-        uid: fields[2].parse().ok()?,
-        gid: fields[3].parse().ok()?,
-        home: fields[5].to_owned(),
-    })
-}
-
-/// Makes all below `dir` the user's.
-fn give(dir: &Path, who: As) {
-    if who == As::Me {
-        return;
-    }
-    let user = user();
-    chown(dir, Some(user.uid), Some(user.gid)).unwrap();
-    for entry in fs::read_dir(dir).unwrap().flatten() {
-        let metadata = entry.metadata().unwrap();
-        if metadata.is_dir() {
-            give(&entry.path(), who);
-        } else if metadata.uid() != user.uid {
-            chown(entry.path(), Some(user.uid), Some(user.gid)).unwrap();
-        }
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path, link_images: bool) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().flatten() {
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().unwrap();
-        if kind.is_dir() {
-            copy_tree(&source, &target, link_images);
-            fs::set_permissions(&target, fs::metadata(&source).unwrap().permissions()).unwrap();
-        } else if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(&source).unwrap(), &target).unwrap();
-        } else if kind.is_file() {
-            let image = link_images && source.components().any(|part| part.as_os_str() == "images");
-            if image {
-                fs::hard_link(&source, &target).unwrap();
-            } else {
-                fs::copy(&source, &target).unwrap();
-            }
-        }
     }
 }

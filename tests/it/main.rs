@@ -13,6 +13,7 @@ mod completions;
 mod durability;
 mod fake;
 mod full_disk;
+mod full_disk_build;
 mod harness;
 mod load;
 mod openapi;

@@ -196,7 +196,11 @@ impl Fetch<'_> {
             if n == 0 {
                 break;
             }
-            part.write_all(&buffer[..n]).map_err(io)?;
+            part.write_all(&buffer[..n]).map_err(|source| {
+                // Half a file must not keep a full disk full. What the write failed for is told.
+                let _ = std::fs::remove_file(self.part);
+                io(source)
+            })?;
             have += n as u64;
         }
         match total {

@@ -1,0 +1,101 @@
+//! The folders of a sandbox, and the image that all start with.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use super::As;
+use super::process::{command, run};
+use super::programs::programs;
+use super::user::give;
+
+/// A folder for one sandbox, on the disk that holds the target folder's images
+/// as links, and with a short path.
+pub fn new_dir(who: As) -> PathBuf {
+    let dir = tempfile::Builder::new()
+        .prefix("bgr-")
+        .rand_bytes(6)
+        .tempdir_in("/var/tmp")
+        .unwrap()
+        .keep();
+    for folder in ["state", "config", "cache", "run"] {
+        fs::create_dir(dir.join(folder)).unwrap();
+    }
+    give(&dir, who);
+    dir
+}
+
+/// A state with the image `debian`, built once and kept for later runs as
+/// long as what it is built by stays the same.
+pub fn base(who: As) -> PathBuf {
+    static ME: OnceLock<PathBuf> = OnceLock::new();
+    static USERS: OnceLock<PathBuf> = OnceLock::new();
+    let cell = if who == As::Me { &ME } else { &USERS };
+    cell.get_or_init(|| {
+        let dir = PathBuf::from(format!("/var/tmp/banger-test-{:016x}", fingerprint(who)));
+        if dir.join("ready").exists() {
+            return dir;
+        }
+        let fresh = new_dir(who);
+        let built = run(command(&fresh, who, None, &["image", "build", "debian"]));
+        println!("{}", built.stderr);
+        assert_eq!(built.code, 0, "the image could not be built");
+        assert_eq!(run(command(&fresh, who, None, &["daemon", "stop"])).code, 0);
+        let _ = fs::remove_dir_all(&dir);
+        fs::rename(&fresh, &dir).unwrap();
+        fs::write(dir.join("ready"), "").unwrap();
+        dir
+    })
+    .clone()
+}
+
+/// Changes with whatever goes into an image.
+fn fingerprint(who: As) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    who.hash(&mut hasher);
+    fs::read(programs(As::Me).join("banger-agent"))
+        .expect("run 'cargo xtask agent' first")
+        .hash(&mut hasher);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for folder in ["crates/banger-image/src", "crates/banger-core/src", "crates/bangerd/src/store"]
+    {
+        hash_tree(&root.join(folder), &mut hasher);
+    }
+    hasher.finish()
+}
+
+fn hash_tree(dir: &Path, hasher: &mut DefaultHasher) {
+    let mut paths: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            hash_tree(&path, hasher);
+        } else {
+            path.file_name().hash(hasher);
+            fs::read(&path).unwrap().hash(hasher);
+        }
+    }
+}
+
+pub fn copy_tree(from: &Path, to: &Path, link_images: bool) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
+            copy_tree(&source, &target, link_images);
+            fs::set_permissions(&target, fs::metadata(&source).unwrap().permissions()).unwrap();
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(&source).unwrap(), &target).unwrap();
+        } else if kind.is_file() {
+            let image = link_images && source.components().any(|part| part.as_os_str() == "images");
+            if image {
+                fs::hard_link(&source, &target).unwrap();
+            } else {
+                fs::copy(&source, &target).unwrap();
+            }
+        }
+    }
+}
