@@ -1,6 +1,7 @@
 //! A banger of its own for each test: folders, daemon, image, user.
 
 mod base;
+mod lab;
 mod process;
 mod programs;
 mod user;
@@ -16,8 +17,12 @@ use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 use rustix::process::Signal;
 use serde_json::Value;
 
+pub use base::Stock;
+pub use lab::Lab;
+pub use process::Ran;
+
 use base::{base, copy_tree, new_dir};
-use process::{LIMIT, Ran, command, processes_of, run, signal};
+use process::{LIMIT, command, processes_of, run, signal};
 use programs::programs;
 use user::give;
 
@@ -57,9 +62,14 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn new(who: As) -> Self {
+        Self::with(who, Stock::Debian)
+    }
+
+    /// One with another image.
+    pub fn with(who: As, stock: Stock) -> Self {
         let sandbox = Self::bare(who);
         // Images are never written to: a link is as good as a copy.
-        copy_tree(&base(who).join("state/banger"), &sandbox.dir.join("state/banger"), true);
+        copy_tree(&base(who, stock).join("state/banger"), &sandbox.dir.join("state/banger"), true);
         give(&sandbox.dir, who);
         sandbox
     }

@@ -15,6 +15,7 @@ mod fake;
 mod full_disk;
 mod full_disk_build;
 mod harness;
+mod lab;
 mod load;
 mod openapi;
 mod seed;

@@ -1,7 +1,7 @@
 //! A daemon that dies leaves VMs that run, and nothing half made.
 
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -47,12 +47,14 @@ fn a_daemon_killed_at_any_moment_of_a_create_leaves_a_vm_or_nothing() {
     let seed: u64 = given.unwrap_or_else(|| RandomState::new().hash_one(0));
     println!("BANGER_SEED={seed}");
     let mut kept = 0;
-    banger.ok(&["daemon", "start"]);
+    let began = Instant::now();
+    banger.ok(&[&["vm", "create", "dev", "--wait", "agent"], &PLAIN[..]].concat());
+    let whole = u64::try_from(began.elapsed().as_millis()).unwrap();
+    banger.ok(&["vm", "delete", "--yes", "dev"]);
     for round in 0..rounds(5, 50) {
         let mut hasher = DefaultHasher::new();
         (seed, round).hash(&mut hasher);
-        // To the agent it takes five seconds or more.
-        let moment = Duration::from_millis(hasher.finish() % 7_000);
+        let moment = Duration::from_millis(hasher.finish() % (whole * 5 / 4));
         let pid = banger.daemon_pid();
         banger.ok(&[&["vm", "create", "dev", "--no-wait"], &PLAIN[..]].concat());
         std::thread::sleep(moment);

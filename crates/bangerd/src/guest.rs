@@ -272,6 +272,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_last_word_of_a_guest_that_went() {
+        assert!(went("login:\n[ 9.1] reboot: Restarting system"));
+        assert!(went("[ 9.1] reboot: Power down"));
+        assert!(!went("[ 9.1] reboot: Power down\n[ 0.1] Linux"));
+        assert!(!went(""));
+    }
+
+    #[test]
     fn a_bad_boot_is_seen() {
         let dir = tempfile::tempdir().unwrap();
         let (console, minute) = (dir.path().join("console"), Duration::from_secs(60));

@@ -1,10 +1,11 @@
 //! The folders of a sandbox, and the image that all start with.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use super::As;
 use super::process::{command, run};
@@ -27,19 +28,47 @@ pub fn new_dir(who: As) -> PathBuf {
     dir
 }
 
-/// A state with the image `debian`, built once and kept for later runs as
-/// long as what it is built by stays the same.
-pub fn base(who: As) -> PathBuf {
-    static ME: OnceLock<PathBuf> = OnceLock::new();
-    static USERS: OnceLock<PathBuf> = OnceLock::new();
-    let cell = if who == As::Me { &ME } else { &USERS };
-    cell.get_or_init(|| {
-        let dir = PathBuf::from(format!("/var/tmp/banger-test-{:016x}", fingerprint(who)));
+/// The image that a sandbox starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stock {
+    /// `debian`, as people build it.
+    Debian,
+    /// `lab`: what it takes to run VMs in a VM of it, and no more.
+    Lab,
+}
+
+impl Stock {
+    fn build(self) -> Vec<&'static str> {
+        let (name, more): (_, &[_]) = match self {
+            Self::Debian => ("debian", &[]),
+            Self::Lab => ("lab", &["--no-opencode", "--size", "1500M"]),
+        };
+        let packages: &[_] = match self {
+            Self::Debian => &[],
+            Self::Lab => &["dmsetup", "nftables", "openssh-client", "procps", "udev", "uidmap"],
+        };
+        let packages = packages.iter().flat_map(|package| ["--package", package]);
+        ["image", "build", "debian", "--name", name]
+            .into_iter()
+            .chain(more.iter().copied())
+            .chain(packages)
+            .collect()
+    }
+}
+
+/// A state with an image, built once and kept for later runs as long as what
+/// it is built by stays the same.
+pub fn base(who: As, stock: Stock) -> PathBuf {
+    static BUILT: Mutex<BTreeMap<u64, PathBuf>> = Mutex::new(BTreeMap::new());
+    let fingerprint = fingerprint(who, stock);
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let found = built.entry(fingerprint).or_insert_with(|| {
+        let dir = PathBuf::from(format!("/var/tmp/banger-test-{fingerprint:016x}"));
         if dir.join("ready").exists() {
             return dir;
         }
         let fresh = new_dir(who);
-        let built = run(command(&fresh, who, None, &["image", "build", "debian"]));
+        let built = run(command(&fresh, who, None, &stock.build()));
         println!("{}", built.stderr);
         assert_eq!(built.code, 0, "the image could not be built");
         assert_eq!(run(command(&fresh, who, None, &["daemon", "stop"])).code, 0);
@@ -47,14 +76,14 @@ pub fn base(who: As) -> PathBuf {
         fs::rename(&fresh, &dir).unwrap();
         fs::write(dir.join("ready"), "").unwrap();
         dir
-    })
-    .clone()
+    });
+    found.clone()
 }
 
 /// Changes with whatever goes into an image.
-fn fingerprint(who: As) -> u64 {
+fn fingerprint(who: As, stock: Stock) -> u64 {
     let mut hasher = DefaultHasher::new();
-    who.hash(&mut hasher);
+    (who, stock.build()).hash(&mut hasher);
     fs::read(programs(As::Me).join("banger-agent"))
         .expect("run 'cargo xtask agent' first")
         .hash(&mut hasher);

@@ -1,0 +1,103 @@
+//! A whole host for the tests: a VM that has KVM, a device mapper, loop devices, taps and
+//! nftables of its own, in which banger runs VMs.
+//!
+//! QEMU's emulation offers AMD's SVM, so the kernel of the image has a real `/dev/kvm` in it.
+
+use std::fs;
+use std::path::Path;
+
+use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+
+use super::base::{base, copy_tree};
+use super::programs::programs;
+use super::{As, Ran, Sandbox, Stock};
+
+/// Makes the lab of a VM that has just booted.
+const SET_UP: &str = r#"
+set -e
+modprobe kvm_amd
+[ -c /dev/kvm ]
+install -m 755 /root/bin/* /usr/local/bin/
+for user in dev eve plain; do id $user >/dev/null 2>&1 || useradd --create-home --shell /bin/bash $user; done
+usermod --append --groups kvm plain
+for user in dev eve; do echo "$user ALL=(root) NOPASSWD: /usr/local/bin/banger-helper \"\"" > /etc/sudoers.d/$user; done
+mount --bind /root/dev /home/dev
+if ! [ -d /home/dev/config ]; then
+    mkdir -p /home/dev/config/banger
+    # One emulation inside another.
+    echo 'ready_seconds = 400' > /home/dev/config/banger/config.toml
+    chmod 700 /home/dev/state /home/dev/state/banger
+    chown -R dev: /home/dev/
+fi
+cat > /usr/local/bin/as <<'END'
+#!/bin/sh
+user=$1
+shift
+exec setpriv --reuid="$user" --regid="$user" --init-groups env -i PATH=/usr/local/bin:/usr/bin:/bin \
+    HOME="/home/$user" XDG_STATE_HOME="/home/$user/state" XDG_CONFIG_HOME="/home/$user/config" "$@"
+END
+chmod 755 /usr/local/bin/as
+"#;
+
+/// The lab.
+pub struct Lab {
+    outer: Sandbox,
+}
+
+impl Lab {
+    /// Makes the VM, puts programs and an image into it, and boots it.
+    pub fn new() -> Self {
+        let outer = Sandbox::with(As::Me, Stock::Lab);
+        let options = ["--image", "lab", "--memory", "3G", "--disk", "8G", "--no-start"];
+        outer.ok(&[&["vm", "create", "lab"], &options[..]].concat());
+        let id = outer.json(&["vm", "show", "lab"])["id"].as_str().unwrap().to_owned();
+        carry(&outer, &outer.state("vms").join(id).join("work.ext4"));
+        let lab = Self { outer };
+        lab.boot();
+        lab
+    }
+
+    fn boot(&self) {
+        self.outer.ok(&["vm", "start", "lab", "--wait", "ssh"]);
+        self.ok(SET_UP);
+    }
+
+    /// Cuts the power, and boots again.
+    pub fn power_cut(&self) {
+        self.outer.ok(&["vm", "kill", "lab"]);
+        self.boot();
+    }
+
+    /// Runs a script of root's in it.
+    pub fn run(&self, script: &str) -> Ran {
+        self.outer.run(&["vm", "exec", "lab", "--", "bash", "-c", script])
+    }
+
+    /// Runs a script of root's in it, which must succeed: what it printed.
+    pub fn ok(&self, script: &str) -> String {
+        let ran = self.run(script);
+        assert_eq!(ran.code, 0, "{script}:\n{}{}", ran.stdout, ran.stderr);
+        ran.stdout.trim_end().to_owned()
+    }
+}
+
+/// Makes the lab's work disk: the programs, and the state folder of its user `dev`.
+fn carry(outer: &Sandbox, disk: &Path) {
+    let tree = outer.dir().join("carried");
+    let state = tree.join("dev/state/banger");
+    copy_tree(&base(As::Me, Stock::Lab).join("state/banger"), &state, true);
+    fs::create_dir(tree.join("bin")).unwrap();
+    for name in ["banger", "bangerd", "banger-agent", "banger-helper"] {
+        fs::copy(programs(As::Me).join(name), tree.join("bin").join(name)).unwrap();
+    }
+    let tools = Tools::discover();
+    let firecracker = tools.path(Tool::Firecracker).expect("run 'script/setup --for test' first");
+    fs::copy(firecracker, tree.join("bin/firecracker")).unwrap();
+    fs::remove_file(disk).unwrap();
+    let make = Command::new(Tool::Mke2fs)
+        .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
+        .args([&tree, disk])
+        .arg("8G");
+    HostRunner::new(tools).capture(&make).unwrap();
+    fs::remove_dir_all(tree).unwrap();
+}

@@ -1,0 +1,219 @@
+//! banger on a real host with KVM and all that Linux has, as an ordinary user: with the one line
+//! of sudoers that it asks for, and without.
+
+use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
+
+use serde_json::Value;
+
+use crate::harness::{Lab, rounds};
+
+/// What an empty host says to [`Lab::left`].
+const NOTHING: &str = "No devices found";
+
+impl Lab {
+    /// Runs a script of the user `dev`'s, which must succeed: what it printed.
+    fn dev(&self, script: &str) -> String {
+        self.as_user("dev", script)
+    }
+
+    fn as_user(&self, user: &str, script: &str) -> String {
+        self.ok(&format!("cd /; exec as {user} bash -c {}", quote(script)))
+    }
+
+    fn show(&self, vm: &str) -> Value {
+        serde_json::from_str(&self.dev(&format!("banger vm show {vm} --json"))).unwrap()
+    }
+
+    /// All that VMs take of a host, by those who know: nothing of it is asked of banger.
+    fn left(&self) -> String {
+        self.ok(
+            "dmsetup ls; losetup --list --noheadings --output BACK-FILE; \
+             ps -C firecracker -o args=; ps -C banger-helper -o args=; \
+             find /home/*/state/banger/vms /home/*/state/banger/run/vms -mindepth 1 -maxdepth 1; true",
+        )
+    }
+}
+
+fn quote(script: &str) -> String {
+    format!("'{}'", script.replace('\'', "'\\''"))
+}
+
+#[test]
+fn the_lab() {
+    let lab = Lab::new();
+    println!("{}", lab.ok("firecracker --version | head -n 1; dmsetup version; uname -sr"));
+    sudo_is_ready(&lab);
+    two_vms(&lab);
+    the_end_of_whatever_runs(&lab);
+    without_sudo(&lab);
+    a_power_cut(&lab);
+}
+
+fn sudo_is_ready(lab: &Lab) {
+    assert_eq!(
+        lab.dev("banger doctor --sudoers"),
+        "dev ALL=(root) NOPASSWD: /usr/local/bin/banger-helper \"\""
+    );
+    let status: Value =
+        serde_json::from_str(&lab.dev("banger daemon start >&2; banger daemon status --json")).unwrap();
+    assert_eq!(status["sudo"]["ready"], true, "{status}");
+    let doctor = lab.dev("banger doctor || true");
+    assert!(doctor.contains("ready: root disks are snapshots by the device mapper"), "{doctor}");
+    // Nothing else may be done as root, and nobody else may.
+    let refused = lab.run("as dev sudo -n id || as dev sudo -n /usr/local/bin/banger-helper x || as plain sudo -n /usr/local/bin/banger-helper");
+    assert_eq!(refused.stderr.matches("a password is required").count(), 3, "{}", refused.stderr);
+    // Nor if others than root could change what runs.
+    let moved = lab.run("chmod g+w /usr/local/bin; as dev banger doctor --sudoers; status=$?; chmod g-w /usr/local/bin; exit $status");
+    assert_eq!(moved.code, 1);
+    assert!(
+        moved.stderr.contains("/usr/local/bin can be changed by others than root"),
+        "{}",
+        moved.stderr
+    );
+}
+
+const CREATE: &str = "banger vm create --image lab --vmm firecracker --memory 256M";
+
+/// Two at once, entered, changed, killed under, stopped, started, deleted.
+fn two_vms(lab: &Lab) {
+    lab.dev(&format!("{CREATE} one --wait ssh & {CREATE} two --wait ssh && wait %1"));
+    let one = lab.show("one");
+    assert_eq!(one["spec"]["root_disk"], "dm-snapshot");
+    assert_eq!(one["spec"]["root_disk_reason"], "instant on any file system, and sudo is ready");
+    assert_eq!(lab.ok("dmsetup ls | wc -l; losetup --list --noheadings | wc -l"), "2\n4");
+    // They are the user's, with the group that may use KVM, which the user is not in.
+    assert_eq!(lab.ok("ps -C firecracker -o user=,supgrp="), "dev      kvm\ndev      kvm");
+    assert_eq!(lab.dev("id -nG"), "dev");
+    strangers(lab, one["id"].as_str().unwrap());
+
+    let inside = |vm: &str, script: &str| {
+        lab.dev(&format!("banger vm exec {vm} -- sh -c {} </dev/null", quote(script)))
+    };
+    assert_eq!(inside("two", "hostname; ls /sys/class/net"), "two\nlo");
+    inside("one", "echo kept > /etc/kept; echo kept > /root/kept; sync");
+    let boot_id = || inside("one", "cat /proc/sys/kernel/random/boot_id");
+    let first = boot_id();
+
+    // The daemon's end is not theirs.
+    lab.ok("pkill -9 -x bangerd");
+    assert_eq!(lab.show("one")["state"]["state"], "running");
+    assert_eq!(boot_id(), first);
+    // The VMM's is the VM's.
+    let pid = lab.show("two")["run"]["pid"].clone();
+    lab.ok(&format!("kill -9 {pid}"));
+    let ended = lab.dev("for _ in $(seq 100); do banger vm show two --json | grep -q crashed && break; sleep 0.2; done; banger vm show two --json");
+    assert_eq!(serde_json::from_str::<Value>(&ended).unwrap()["state"]["cause"], "crashed");
+    assert_eq!(lab.ok("dmsetup ls | wc -l; losetup --list --noheadings | wc -l"), "1\n2");
+
+    lab.dev("banger vm stop one");
+    assert_eq!(lab.ok("dmsetup ls; losetup --list --noheadings"), NOTHING);
+    lab.dev("banger vm start one --wait agent");
+    assert_eq!(inside("one", "cat /etc/kept /root/kept"), "kept\nkept");
+    lab.dev("banger vm delete --yes one two");
+    assert_eq!(lab.left(), NOTHING);
+}
+
+/// Another user, who may use the helper too, gets at nothing of it.
+fn strangers(lab: &Lab, vm: &str) {
+    let answers = |user: &str, state_dir: &str, verbs: &[&str]| {
+        let open = format!("{{\"verb\":\"open\",\"state_dir\":\"{state_dir}\"}}");
+        let lines = [&[open.as_str()], verbs].concat().join("\n").replace("VM", vm);
+        let helper = "sudo -n /usr/local/bin/banger-helper";
+        let said = lab.as_user(user, &format!("printf '%s\\n' {} | {helper}", quote(&lines)));
+        said.replace(vm, "VM")
+    };
+    lab.as_user(
+        "eve",
+        "mkdir -p state/banger/vms && cd state/banger && chmod 700 . && touch own && \
+         ln -s /etc/shadow link && ln -s /etc folder && mkfifo pipe && \
+         ln /home/dev/.bashrc hard 2>/dev/null; true",
+    );
+    insta::assert_snapshot!(answers("eve", "/home/dev/state/banger", &[]), @"");
+    insta::assert_snapshot!(answers("eve", "/etc", &[r#"{"verb":"dm_remove","vm":"VM"}"#]), @"");
+    insta::assert_snapshot!(answers("eve", "/home/eve/state/banger", &[
+        r#"{"verb":"dm_remove","vm":"VM"}"#,
+        r#"{"verb":"dm_status","vm":"VM"}"#,
+        r#"{"verb":"dm_grow","vm":"VM"}"#,
+        r#"{"verb":"dm_create","vm":"VM","base":0,"cow":1}"#,
+        r#"{"verb":"loop_detach","number":0}"#,
+        r#"{"verb":"loop_attach","path":"link","read_only":true}"#,
+        r#"{"verb":"loop_attach","path":"folder/shadow","read_only":true}"#,
+        r#"{"verb":"loop_attach","path":"../../../../etc/shadow","read_only":true}"#,
+        r#"{"verb":"loop_attach","path":"/etc/shadow","read_only":true}"#,
+        r#"{"verb":"loop_attach","path":"pipe","read_only":false}"#,
+        r#"{"verb":"vmm_start","args":[],"log":"link"}"#,
+        r#"{"verb":"run","program":"id"}"#,
+    ]), @"");
+    assert_eq!(lab.ok("dmsetup ls | wc -l"), "2");
+    assert!(
+        lab.ok("journalctl -q -t banger-helper | grep -c refused").parse::<u32>().unwrap() >= 12
+    );
+}
+
+/// The daemon, Firecracker or the helper is killed at some moment of a create: a VM or nothing is
+/// left of it, and nothing when it is deleted. `BANGER_SEED` takes a printed seed again.
+fn the_end_of_whatever_runs(lab: &Lab) {
+    let given = std::env::var("BANGER_SEED").ok().map(|seed| seed.parse().unwrap());
+    let seed: u64 = given.unwrap_or_else(|| RandomState::new().hash_one(0));
+    println!("BANGER_SEED={seed}");
+    for round in 0..rounds(5, 50) {
+        let mut hasher = DefaultHasher::new();
+        (seed, round).hash(&mut hasher);
+        let random = hasher.finish();
+        let victim = ["bangerd", "firecracker", "banger-helper"][round % 3];
+        let moment = (random % 8_000) as f64 / 1000.0;
+        let there = lab.dev(&format!(
+            "banger daemon start 2>/dev/null; {CREATE} k --wait agent >/dev/null 2>&1 & \
+             sleep {moment}; banger vm list --json | grep -c '\"name\"' || true"
+        ));
+        let killed = lab.run(&format!("pkill -9 -x {victim}")).code == 0;
+        println!("round {round}: {victim} after {moment} s (killed: {killed}, {there} VMs)");
+        lab.dev("banger vm delete --yes k 2>/dev/null || [ \"$(banger vm list --json)\" = '[]' ]");
+        lab.ok(
+            "for _ in $(seq 50); do pgrep -x banger-helper >/dev/null || break; sleep 0.5; done",
+        );
+        assert_eq!(lab.left(), NOTHING);
+    }
+}
+
+/// Another user, who may use KVM, and sudo for nothing.
+fn without_sudo(lab: &Lab) {
+    lab.ok(
+        "mkdir -p /home/plain/state /home/plain/config/banger; \
+         cp -r /home/dev/config/banger/config.toml /home/plain/config/banger/; \
+         mkdir -m 700 /root/plain; mount --bind /root/plain /home/plain/state; \
+         mkdir -m 700 /home/plain/state/banger; \
+         cp -al /home/dev/state/banger/images /home/plain/state/banger/; \
+         cp /home/dev/state/banger/banger.db* /home/plain/state/banger/; \
+         rm -f /home/plain/state/banger/images/*/work-seed.*; \
+         chown plain: /home/plain/state /home/plain/state/banger /home/plain/state/banger/banger.db* \
+             /home/plain/state/banger/images /home/plain/state/banger/images/*",
+    );
+    let plain = |script: &str| lab.as_user("plain", script);
+    plain(&format!("{CREATE} solo --wait ssh"));
+    let solo: Value = serde_json::from_str(&plain("banger vm show solo --json")).unwrap();
+    assert_eq!(solo["spec"]["root_disk"], "clone");
+    let reason = solo["spec"]["root_disk_reason"].as_str().unwrap();
+    assert!(reason.contains("sudo is not ready"), "{reason}");
+    assert_eq!(plain("banger vm exec solo -- hostname </dev/null"), "solo");
+    let refused = lab.run("as plain banger vm create --image lab --root-disk dm-snapshot");
+    assert_eq!(refused.code, 2);
+    insta::assert_snapshot!(refused.stderr, @"");
+    assert_eq!(lab.ok("dmsetup ls"), NOTHING);
+    plain("banger vm delete --yes solo");
+    assert_eq!(lab.left(), NOTHING);
+}
+
+/// The host loses its power under a VM: what was of that boot is gone, what is kept is there.
+fn a_power_cut(lab: &Lab) {
+    lab.dev(&format!("{CREATE} kept --wait agent"));
+    lab.dev("banger vm exec kept -- sh -c 'echo kept > /etc/kept; sync' </dev/null");
+    lab.ok("sync");
+    lab.power_cut();
+    assert_eq!(lab.show("kept")["state"]["cause"], "host_rebooted");
+    assert_eq!(lab.ok("dmsetup ls; losetup --list --noheadings"), NOTHING);
+    lab.dev("banger vm start kept --wait agent");
+    assert_eq!(lab.dev("banger vm exec kept -- cat /etc/kept </dev/null"), "kept");
+    lab.dev("banger vm delete --yes kept");
+    assert_eq!(lab.left(), NOTHING);
+}
