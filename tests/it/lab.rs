@@ -55,7 +55,8 @@ fn sudo_is_ready(lab: &Lab) {
         "dev ALL=(root) NOPASSWD: /usr/local/bin/banger-helper \"\""
     );
     let status: Value =
-        serde_json::from_str(&lab.dev("banger daemon start >&2; banger daemon status --json")).unwrap();
+        serde_json::from_str(&lab.dev("banger daemon start >&2; banger daemon status --json"))
+            .unwrap();
     assert_eq!(status["sudo"]["ready"], true, "{status}");
     let doctor = lab.dev("banger doctor || true");
     assert!(doctor.contains("ready: root disks are snapshots by the device mapper"), "{doctor}");

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::engine::resources::blocking;
 use crate::engine::{Engine, Parts};
 use crate::error::{FREE_SPACE, OpError};
 use crate::serve::api;
@@ -21,6 +22,8 @@ use crate::store::{Store, StoreError};
 
 /// How long operations have to unwind when the daemon stops.
 const GRACE: Duration = Duration::from_secs(30);
+/// How often memory that is free is given back to the kernel.
+const TRIM_PAUSE: Duration = Duration::from_secs(30);
 
 /// The daemon cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,7 @@ fn tools(config: &Config) -> Tools {
 /// # Errors
 /// It cannot start.
 pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
+    banger_host::share_one_heap();
     let config = read_config(&dirs)?;
     let lock = socket::lock(&dirs)?;
     make_private(&dirs.cache).map_err(|source| DaemonError::File {
@@ -148,6 +152,7 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     let router = api::router(engine.clone(), stop.clone());
     tokio::spawn(socket::serve(listener, router));
     tokio::spawn(engine.clone().bound_logs());
+    tokio::spawn(trim_memory());
     until_told(&stop).await;
     // What is under way unwinds, and whoever follows it is told; a daemon that ends in the
     // middle leaves that to the next one.
@@ -175,6 +180,19 @@ fn raise_descriptor_limit() {
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files stays at {:?}", limit.current);
+    }
+}
+
+/// Keeps what was needed once, for many event streams or an image, from staying resident.
+async fn trim_memory() {
+    loop {
+        tokio::time::sleep(TRIM_PAUSE).await;
+        // It cannot fail.
+        let _ = blocking(|| {
+            banger_host::trim();
+            Ok(())
+        })
+        .await;
     }
 }
 
