@@ -77,7 +77,7 @@ const CREATE: &str = "banger vm create --image lab --vmm firecracker --memory 25
 
 /// Two at once, entered, changed, killed under, stopped, started, deleted.
 fn two_vms(lab: &Lab) {
-    lab.dev(&format!("{CREATE} one --wait ssh & {CREATE} two --wait ssh && wait %1"));
+    lab.dev(&format!("{CREATE} one --wait ssh & one=$!; {CREATE} two --wait ssh && wait $one"));
     let one = lab.show("one");
     assert_eq!(one["spec"]["root_disk"], "dm-snapshot");
     assert_eq!(one["spec"]["root_disk_reason"], "instant on any file system, and sudo is ready");
@@ -108,7 +108,7 @@ fn two_vms(lab: &Lab) {
 
     lab.dev("banger vm stop one");
     assert_eq!(lab.ok("dmsetup ls; losetup --list --noheadings"), NOTHING);
-    lab.dev("banger vm start one --wait agent");
+    lab.dev("banger vm start one --wait ssh");
     assert_eq!(inside("one", "cat /etc/kept /root/kept"), "kept\nkept");
     lab.dev("banger vm delete --yes one two");
     assert_eq!(lab.left(), NOTHING);
@@ -125,12 +125,15 @@ fn strangers(lab: &Lab, vm: &str) {
     };
     lab.as_user(
         "eve",
-        "mkdir -p state/banger/vms && cd state/banger && chmod 700 . && touch own && \
+        "cd && mkdir -p state/banger/vms && cd state/banger && chmod 700 . && touch own && \
          ln -s /etc/shadow link && ln -s /etc folder && mkfifo pipe && \
          ln /home/dev/.bashrc hard 2>/dev/null; true",
     );
-    insta::assert_snapshot!(answers("eve", "/home/dev/state/banger", &[]), @"");
-    insta::assert_snapshot!(answers("eve", "/etc", &[r#"{"verb":"dm_remove","vm":"VM"}"#]), @"");
+    insta::assert_snapshot!(answers("eve", "/home/dev/state/banger", &[]), @r#"{"refused":"the state folder is not the caller's alone"}"#);
+    insta::assert_snapshot!(answers("eve", "/etc", &[r#"{"verb":"dm_remove","vm":"VM"}"#]), @r#"
+    {"refused":"the state folder is not the caller's alone"}
+    {"refused":"the state folder comes first"}
+    "#);
     insta::assert_snapshot!(answers("eve", "/home/eve/state/banger", &[
         r#"{"verb":"dm_remove","vm":"VM"}"#,
         r#"{"verb":"dm_status","vm":"VM"}"#,
@@ -207,13 +210,13 @@ fn without_sudo(lab: &Lab) {
 
 /// The host loses its power under a VM: what was of that boot is gone, what is kept is there.
 fn a_power_cut(lab: &Lab) {
-    lab.dev(&format!("{CREATE} kept --wait agent"));
+    lab.dev(&format!("{CREATE} kept --wait ssh"));
     lab.dev("banger vm exec kept -- sh -c 'echo kept > /etc/kept; sync' </dev/null");
     lab.ok("sync");
     lab.power_cut();
     assert_eq!(lab.show("kept")["state"]["cause"], "host_rebooted");
     assert_eq!(lab.ok("dmsetup ls; losetup --list --noheadings"), NOTHING);
-    lab.dev("banger vm start kept --wait agent");
+    lab.dev("banger vm start kept --wait ssh");
     assert_eq!(lab.dev("banger vm exec kept -- cat /etc/kept </dev/null"), "kept");
     lab.dev("banger vm delete --yes kept");
     assert_eq!(lab.left(), NOTHING);
