@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::capture::describe;
 use crate::session::base;
 use crate::{Command, ExecError, Tools};
 
@@ -101,7 +102,7 @@ impl Dialogue {
         let status = self.child.wait();
         ExecError::Failed {
             command: self.command.to_string(),
-            status: status.map_or_else(|error| error.to_string(), |status| status.to_string()),
+            status: status.map_or_else(|error| error.to_string(), describe),
             stdout: String::new(),
             stderr,
         }
@@ -163,7 +164,7 @@ mod tests {
         let (_dir, mut program) = script("echo a password is required >&2; exit 1");
         let error = program.ask("hello", LIMIT).unwrap_err().to_string();
         assert!(error.contains("a password is required"), "{error}");
-        assert!(error.contains("exit status: 1"), "{error}");
+        assert!(error.contains("exit status 1"), "{error}");
     }
 
     #[test]
