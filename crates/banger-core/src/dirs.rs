@@ -135,22 +135,11 @@ impl Dirs {
 /// The path of a file in a VM's folder.
 pub mod vm_files {
     use super::{Path, PathBuf};
-    use crate::helper::root_device;
-    use crate::vm::{RootDisk, Vm};
 
     /// Its root overlay.
     #[must_use]
     pub fn overlay(dir: &Path) -> PathBuf {
         dir.join("root.overlay")
-    }
-
-    /// What its VMM takes for its root disk.
-    #[must_use]
-    pub fn root(dir: &Path, vm: &Vm) -> PathBuf {
-        match vm.spec.root_disk {
-            RootDisk::Qcow2 | RootDisk::Clone => overlay(dir),
-            RootDisk::DmSnapshot => Path::new("/dev/mapper").join(root_device(&vm.id)),
-        }
     }
 
     /// Its work disk.

@@ -22,40 +22,18 @@ pub enum Verb {
         /// Its absolute path.
         state_dir: PathBuf,
     },
-    /// Makes a loop device of a file. It goes when the helper ends and nothing uses it.
-    LoopAttach {
-        /// The file.
-        path: PathBuf,
-        /// Whether it can only be read.
-        read_only: bool,
-    },
-    /// Gives up a loop device that was attached in this session.
-    LoopDetach {
-        /// Its number.
-        number: u32,
-    },
-    /// Makes the root device of a VM: a snapshot of a loop device over another, both attached
-    /// in this session. The node is the caller's.
+    /// Makes the root device of a VM: a snapshot of its image over its overlay. The node is the
+    /// caller's. Nothing is left of it if it fails.
     DmCreate {
         /// The VM.
         vm: VmId,
-        /// What is read until it is written: the number of the image's loop device.
-        base: u32,
-        /// What is written: the number of the overlay's.
-        cow: u32,
+        /// The image's root file system: what is read until it is written.
+        base: PathBuf,
+        /// The overlay: what is written.
+        overlay: PathBuf,
     },
     /// Removes it, and with it its loop devices. Fine if it is gone.
     DmRemove {
-        /// The VM.
-        vm: VmId,
-    },
-    /// How full the overlay below it is.
-    DmStatus {
-        /// The VM.
-        vm: VmId,
-    },
-    /// Lets the overlay below it grow to the length that its file has now.
-    DmGrow {
         /// The VM.
         vm: VmId,
     },
@@ -95,35 +73,14 @@ pub enum Answer {
     },
     /// To what has nothing to tell.
     Nothing,
-    /// To [`Verb::LoopAttach`]: the device's number.
-    Loop(u32),
-    /// To [`Verb::DmCreate`]: the path of the node.
-    Device(PathBuf),
-    /// To [`Verb::DmStatus`].
-    Filled(Filled),
     /// To [`Verb::VmmStart`]: its process id.
     Process(u32),
 }
 
-/// How full an overlay is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Filled {
-    /// It can take more.
-    Bytes {
-        /// What is in it.
-        used: u64,
-        /// What it can hold.
-        of: u64,
-    },
-    /// It could not take what was written: what it holds is lost.
-    Overflown,
-}
-
-/// The name of a VM's root device below `/dev/mapper`.
+/// The name of the root device of a user's VM below `/dev/mapper`.
 #[must_use]
-pub fn root_device(vm: &VmId) -> String {
-    format!("bgr-{vm}")
+pub fn root_device(uid: u32, vm: &VmId) -> String {
+    format!("bgr-{uid}-{vm}")
 }
 
 /// What tells whose the root device of a VM is: the device mapper's UUID of it.
@@ -147,16 +104,16 @@ mod tests {
     fn what_is_said_is_what_the_other_side_knows() {
         let vm = VmId::from_bits(1);
         let said = [
-            serde_json::to_string(&Verb::LoopAttach { path: "vms/x".into(), read_only: true }),
-            serde_json::to_string(&Verb::DmRemove { vm }),
-            serde_json::to_string(&Reply::Done(Answer::Filled(Filled::Bytes { used: 1, of: 2 }))),
+            serde_json::to_string(&Verb::DmRemove { vm: vm.clone() }),
+            serde_json::to_string(&Verb::DmCreate { vm, base: "i".into(), overlay: "o".into() }),
+            serde_json::to_string(&Reply::Done(Answer::Process(7))),
             serde_json::to_string(&Reply::Refused("no".to_owned())),
         ];
         let said: Vec<_> = said.into_iter().map(Result::unwrap).collect();
         insta::assert_snapshot!(said.join("\n"), @r#"
-        {"verb":"loop_attach","path":"vms/x","read_only":true}
         {"verb":"dm_remove","vm":"0000000000000001"}
-        {"done":{"filled":{"bytes":{"used":1,"of":2}}}}
+        {"verb":"dm_create","vm":"0000000000000001","base":"i","overlay":"o"}
+        {"done":{"process":7}}
         {"refused":"no"}
         "#);
         for unknown in [
@@ -176,7 +133,7 @@ mod tests {
             let uuid = device_uuid(uid, &VmId::from_bits(bits));
             prop_assert_eq!(uuid.starts_with(&uuid_prefix(other)), uid == other);
             // As long as the kernel takes (dm-ioctl.h: DM_UUID_LEN, DM_NAME_LEN).
-            prop_assert!(uuid.len() < 129 && root_device(&VmId::from_bits(bits)).len() < 128);
+            prop_assert!(uuid.len() < 129 && root_device(uid, &VmId::from_bits(bits)).len() < 128);
         }
     }
 }

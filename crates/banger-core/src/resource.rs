@@ -56,6 +56,8 @@ pub enum ResourceSpec {
     /// What a VM with a [`RootDisk::DmSnapshot`] has as its root while it runs: a device of the
     /// image's root file system and of the overlay.
     RootDevice {
+        /// Whose it is.
+        uid: u32,
         /// The VM.
         vm: VmId,
         /// The image's root file system.
@@ -88,7 +90,9 @@ impl std::fmt::Display for ResourceSpec {
         match self {
             Self::Dir { path } | Self::SharedDir { path } => write!(f, "folder {}", path.display()),
             Self::Overlay { path, .. } => write!(f, "root overlay {}", path.display()),
-            Self::RootDevice { vm, .. } => write!(f, "root device {}", root_device(vm)),
+            Self::RootDevice { uid, vm, .. } => {
+                write!(f, "root device {}", root_device(*uid, vm))
+            }
             Self::WorkDisk { path, .. } => write!(f, "work disk {}", path.display()),
             Self::Process { role: Role::Vsock, .. } => f.write_str("vsock process"),
             Self::Process { .. } => f.write_str("VMM process"),

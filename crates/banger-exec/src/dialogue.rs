@@ -2,7 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd as _;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -93,39 +93,43 @@ impl Dialogue {
 
     /// Why the program ended.
     fn ended(&mut self) -> ExecError {
-        self.stop();
         let mut stderr = String::new();
-        if let Some(pipe) = self.child.stderr.take() {
-            // What cannot be read is not shown.
-            let _ = pipe.take(64 << 10).read_to_string(&mut stderr);
-        }
-        let status = self.child.wait();
+        let status = match self.stop() {
+            None => "no end".to_owned(),
+            Some(status) => {
+                if let Some(pipe) = self.child.stderr.take() {
+                    // What cannot be read is not shown.
+                    let _ = pipe.take(64 << 10).read_to_string(&mut stderr);
+                }
+                describe(status)
+            }
+        };
         ExecError::Failed {
             command: self.command.to_string(),
-            status: status.map_or_else(|error| error.to_string(), describe),
+            status,
             stdout: String::new(),
             stderr,
         }
     }
 
-    fn stop(&mut self) {
+    /// Tells it to end, and waits for that; nothing if it does not. It may be root's, and not ours
+    /// to kill.
+    fn stop(&mut self) -> Option<ExitStatus> {
         drop(self.input.take());
         let deadline = Instant::now() + GRACE;
         while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
+            if let Some(status) = self.child.try_wait().ok()? {
+                return Some(status);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        // It may be somebody else's, and not ours to kill: it has been told.
-        let _ = self.child.kill();
+        None
     }
 }
 
 impl Drop for Dialogue {
     fn drop(&mut self) {
         self.stop();
-        let _ = self.child.try_wait();
     }
 }
 

@@ -18,7 +18,7 @@ pub use serve::{Server, serve};
 use std::io;
 use std::path::PathBuf;
 
-use banger_exec::ExecError;
+use banger_exec::{ExecError, Tool, Tools};
 
 /// Why the helper did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,14 @@ pub enum HelperError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// Something failed, and what had been done of it could not be undone.
+    #[error("{cause}\nand it could not be undone:\n{rollback}")]
+    Rollback {
+        /// What failed first.
+        cause: String,
+        /// What failed of the undoing.
+        rollback: String,
+    },
     /// A program would not.
     #[error(transparent)]
     Exec(#[from] ExecError),
@@ -48,6 +56,15 @@ impl HelperError {
         let what = what.into();
         move |source| Self::Host { what, source }
     }
+}
+
+/// One program of `tools` and no other: the file itself, not a link to it, which nobody but root
+/// can change.
+fn trusted(tools: &Tools, tool: Tool) -> Result<Tools, String> {
+    let path = tools.path(tool).map_err(|error| error.to_string())?;
+    let real = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
+    roots_alone(&real)?;
+    Ok(Tools::default().with(tool, real))
 }
 
 /// The folders that the helper takes programs from: root's, whatever `PATH` says.

@@ -45,14 +45,6 @@ pub enum HostError {
     /// What needs root.
     #[error(transparent)]
     Ask(#[from] AskError),
-    /// It failed, and what had been done of it could not be undone.
-    #[error("{cause}\nand it could not be undone:\n{rollback}")]
-    Rollback {
-        /// What failed first.
-        cause: Box<HostError>,
-        /// What failed of the undoing, a line each.
-        rollback: String,
-    },
     /// A process that ended when it was to begin its work.
     #[error("{what} ended as soon as it was started ({how}){}", tail(log))]
     EndedAtOnce {

@@ -84,6 +84,13 @@ impl Sudo {
         let (session, believed) = Default::default();
         Self(Arc::new(Inner { tools, state_dir, session, believed }))
     }
+
+    /// A session, which ends when it is idle.
+    fn start(&self) -> Result<Session, AskError> {
+        let started = self.0.start()?;
+        close_when_idle(Arc::downgrade(&self.0));
+        Ok(started)
+    }
 }
 
 impl Helper for Sudo {
@@ -92,22 +99,21 @@ impl Helper for Sudo {
         let mut session = lock(&self.0.session);
         let mut current = match session.take() {
             Some(current) => current,
-            None => {
-                let started = self.0.start()?;
-                close_when_idle(Arc::downgrade(&self.0));
-                started
-            }
+            None => self.start()?,
         };
         // A session in which something went wrong is not used again.
-        let reply = ask(&mut current.dialogue, verb)
-            .map_err(|error| AskError::Failed(error.to_string()))?;
+        let reply = ask(&mut current.dialogue, verb).map_err(|error| {
+            *lock(&self.0.believed) = None;
+            AskError::Failed(error.to_string())
+        })?;
         current.last = Instant::now();
         *session = Some(current);
         done(reply)
     }
 
     fn ready(&self) -> Result<Ready, AskError> {
-        if let Some(session) = &*lock(&self.0.session) {
+        let mut session = lock(&self.0.session);
+        if let Some(session) = &*session {
             return Ok(session.ready.clone());
         }
         let mut believed = lock(&self.0.believed);
@@ -116,7 +122,8 @@ impl Helper for Sudo {
         {
             return ready.clone();
         }
-        let ready = self.0.start().map(|session| session.ready);
+        // Who asks is likely to want something of it.
+        let ready = self.start().map(|started| session.insert(started).ready.clone());
         *believed = Some((Instant::now(), ready.clone()));
         ready
     }
@@ -126,7 +133,12 @@ impl Inner {
     /// The verb with its paths as the helper takes them.
     fn below(&self, verb: &Verb) -> Result<Verb, AskError> {
         let mut verb = verb.clone();
-        if let Verb::LoopAttach { path, .. } | Verb::VmmStart { log: path, .. } = &mut verb {
+        let paths = match &mut verb {
+            Verb::DmCreate { base, overlay, .. } => vec![base, overlay],
+            Verb::VmmStart { log, .. } => vec![log],
+            Verb::Open { .. } | Verb::DmRemove { .. } => vec![],
+        };
+        for path in paths {
             let below = path.strip_prefix(&self.state_dir);
             let outside = |_| AskError::Refused(format!("{} is not ours", path.display()));
             *path = below.map_err(outside)?.to_owned();
@@ -171,6 +183,8 @@ pub fn program(tools: &Tools) -> Result<PathBuf, String> {
     let path = found.ok_or_else(|| {
         "banger-helper is not installed (sudo make install puts it beside bangerd)".to_owned()
     })?;
+    // The file itself, not a link to it, which may lead to what others can change.
+    let path = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
     roots_alone(&path)?;
     Ok(path)
 }
@@ -199,7 +213,9 @@ fn close_when_idle(inner: Weak<Inner>) {
             let Some(inner) = inner.upgrade() else { return };
             let mut session = lock(&inner.session);
             if session.as_ref().is_none_or(|session| session.last.elapsed() > IDLE) {
-                drop(session.take());
+                let ended = session.take();
+                drop(session);
+                drop(ended);
                 return;
             }
         }

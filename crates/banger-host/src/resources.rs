@@ -16,7 +16,8 @@ use banger_exec::{Cancel, Command, Runner, Tool};
 
 use crate::disk::grow;
 use crate::{
-    At as _, Helper, HostError, clone_file, exit_handle, find, identify, is_alive, kill, snapshot,
+    AskError, At as _, Helper, HostError, clone_file, exit_handle, find, identify, is_alive, kill,
+    snapshot,
 };
 
 /// The host's resources. Tests put a fake in its place to inject faults.
@@ -165,7 +166,7 @@ impl Host {
             let start = Verb::VmmStart { args: args.clone(), log: log.clone() };
             match self.helper.ask(&start)? {
                 Answer::Process(pid) => pid,
-                other => return Err(snapshot::unexpected(&other).into()),
+                other => return Err(AskError::Failed(format!("it answers {other:?}")).into()),
             }
         } else {
             self.runner.detach(&Command::new(tool).args(args), log)?
@@ -262,10 +263,13 @@ impl HostOps for Host {
             ResourceSpec::WorkDisk { path, seed, size } => {
                 Self::whole_file(path, |part| self.work_disk(part, seed, *size, cancel))?;
             }
-            ResourceSpec::RootDevice { vm, base, overlay } => {
-                if !snapshot::is_there(vm) {
-                    snapshot::create(self.helper.as_ref(), vm, base, overlay)?;
+            // One that is there may be half made, by a helper that was killed: made anew.
+            ResourceSpec::RootDevice { uid, vm, base, overlay } => {
+                if snapshot::is_there(*uid, vm)? {
+                    self.helper.ask(&Verb::DmRemove { vm: vm.clone() })?;
                 }
+                let (base, overlay) = (base.clone(), overlay.clone());
+                self.helper.ask(&Verb::DmCreate { vm: vm.clone(), base, overlay })?;
             }
             ResourceSpec::Process { .. } => return self.start(spec),
         }
@@ -288,9 +292,10 @@ impl HostOps for Host {
                 remove_file(path)
             }
             // One that is gone takes no root to release.
-            ResourceSpec::RootDevice { vm, .. } if !snapshot::is_there(vm) => Ok(()),
-            ResourceSpec::RootDevice { vm, .. } => {
-                self.helper.ask(&Verb::DmRemove { vm: vm.clone() })?;
+            ResourceSpec::RootDevice { uid, vm, .. } => {
+                if snapshot::is_there(*uid, vm)? {
+                    self.helper.ask(&Verb::DmRemove { vm: vm.clone() })?;
+                }
                 Ok(())
             }
             ResourceSpec::Process { role, .. } => {

@@ -77,8 +77,8 @@ impl HostOps for Host {
         self.call(|| {
             let (role, args) = match spec {
                 ResourceSpec::Process { role, args, .. } => (role, args),
-                ResourceSpec::RootDevice { vm, base, overlay } => {
-                    let made = self.world.add_device(&root_device(vm), [base, overlay]);
+                ResourceSpec::RootDevice { uid, vm, base, overlay } => {
+                    let made = self.world.add_device(&root_device(*uid, vm), [base, overlay]);
                     return made.map(|()| Observed::default()).map_err(HostError::Processes);
                 }
                 _ => return self.files.ensure(spec, cancel),
@@ -96,8 +96,8 @@ impl HostOps for Host {
         self.call(|| {
             match spec {
                 ResourceSpec::Process { .. } => {}
-                ResourceSpec::RootDevice { vm, .. } => {
-                    let removed = self.world.remove_device(&root_device(vm));
+                ResourceSpec::RootDevice { uid, vm, .. } => {
+                    let removed = self.world.remove_device(&root_device(*uid, vm), vm);
                     return removed.map_err(HostError::Processes);
                 }
                 _ => return self.files.release(spec, observed),

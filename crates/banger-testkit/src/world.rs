@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use banger_core::dirs::Dirs;
+use banger_core::id::VmId;
 use banger_core::resource::{ProcessId, Role};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
@@ -196,11 +197,10 @@ impl World {
     }
 
     /// Removes a block device, which no process may use.
-    pub(crate) fn remove_device(&self, name: &str) -> std::io::Result<()> {
+    pub(crate) fn remove_device(&self, name: &str, vm: &VmId) -> std::io::Result<()> {
         // QEMU is told of it by its arguments, Firecracker by its API: any VMM of this VM's.
-        let short = &name[..name.len().min("bgr-".len() + 8)];
-        let uses =
-            |process: &Process| process.is_alive() && process.args.iter().any(|arg| arg == short);
+        let short = format!("bgr-{}", vm.short());
+        let uses = |process: &Process| process.is_alive() && process.args.contains(&short);
         if self.processes().values().any(uses) {
             return Err(std::io::ErrorKind::ResourceBusy.into());
         }

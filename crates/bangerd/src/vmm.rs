@@ -43,6 +43,8 @@ pub struct Boot {
     pub kernel: PathBuf,
     /// The initramfs with the VM's segment.
     pub initramfs: PathBuf,
+    /// The root disk.
+    pub root: PathBuf,
     /// The kernel's command line.
     pub boot_args: String,
     /// Whether KVM works here.

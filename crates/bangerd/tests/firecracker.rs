@@ -94,6 +94,7 @@ async fn what_we_send_is_accepted_and_what_it_refuses_is_an_error() {
         std::fs::write(file(part), part).unwrap();
     }
     let boot = Boot {
+        root: vm_files::overlay(dir.path()),
         kernel: file("vmlinux"),
         initramfs: file("initramfs"),
         boot_args: "root=/dev/vda quiet".to_owned(),

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
             Reply::Refused(why) => format!("refused: {why}"),
             Reply::Failed(why) => format!("failed: {why}"),
         };
-        let (uid, asked) = (caller.uid, asked.escape_debug());
+        let (uid, asked, answer) = (caller.uid, asked.escape_debug(), answer.escape_debug());
         let text = format!("<{PRIORITY}>banger-helper[{pid}]: uid {uid}: {asked}: {answer}");
         let _ = syslog.send(text.as_bytes());
     };

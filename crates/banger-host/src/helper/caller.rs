@@ -58,21 +58,22 @@ impl StateDir {
     /// can write to, is the caller's to use.
     ///
     /// # Errors
-    /// It is not such a folder.
+    /// It is not such a folder. Nothing else is told: the caller may not be able to look there.
     pub fn open(path: &Path, caller: Caller) -> Result<Self, HelperError> {
-        if !path.is_absolute() {
-            return Err(HelperError::refused("the state folder's path is not absolute"));
-        }
-        let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-        let opened = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::empty());
-        let opened = opened.map_err(io::Error::from);
-        let what = format!("open the state folder {}", path.display());
-        let dir = File::from(opened.map_err(HelperError::host(what.clone()))?);
-        let metadata = dir.metadata().map_err(HelperError::host(what))?;
-        if metadata.uid() != caller.uid || metadata.mode() & 0o022 != 0 {
-            return Err(HelperError::refused("the state folder is not the caller's alone"));
-        }
-        Ok(Self { dir, caller })
+        let open = || {
+            let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::NO_MAGICLINKS;
+            let dir = File::from(openat2(CWD, path, flags, Mode::empty(), resolve).ok()?);
+            let metadata = dir.metadata().ok()?;
+            let own = metadata.uid() == caller.uid && metadata.mode() & 0o022 == 0;
+            (path.is_absolute() && own).then_some(Self { dir, caller })
+        };
+        open().ok_or_else(|| {
+            HelperError::refused(
+                "the state folder cannot be used: it must be the caller's, and nobody else's to \
+                 write to",
+            )
+        })
     }
 
     /// Opens a file below it that is the caller's. No link is followed, no folder left, no

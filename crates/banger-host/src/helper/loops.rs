@@ -8,13 +8,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, RawFd};
 
-use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, Setter};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter};
 
 use super::HelperError;
 
 // <linux/loop.h>
 const LOOP_CONFIGURE: Opcode = 0x4C0A;
-const LOOP_SET_CAPACITY: Opcode = 0x4C07;
 const LOOP_CTL_GET_FREE: Opcode = 0x4C82;
 const LO_FLAGS_READ_ONLY: u32 = 1;
 const LO_FLAGS_AUTOCLEAR: u32 = 4;
@@ -146,23 +145,6 @@ fn configure(device: &File, file: RawFd, read_only: bool, name: &str) -> io::Res
     let setter = unsafe { Setter::<LOOP_CONFIGURE, LoopConfig>::new(config) };
     // SAFETY: the ioctl is a loop device's, and `Setter` describes it.
     Ok(unsafe { rustix::ioctl::ioctl(device, setter) }?)
-}
-
-/// Makes a loop device as large as its file is now.
-///
-/// # Errors
-/// It is none, or its file cannot be asked.
-#[expect(unsafe_code, reason = "ioctl(2)")]
-pub fn take_new_size(number: u32) -> Result<(), HelperError> {
-    let path = format!("/dev/loop{number}");
-    let set = || {
-        let device = File::options().read(true).open(&path)?;
-        // SAFETY: the ioctl takes no argument.
-        let ioctl = unsafe { NoArg::<LOOP_SET_CAPACITY>::new() };
-        // SAFETY: the ioctl is a loop device's, and `NoArg` describes it.
-        Ok(unsafe { rustix::ioctl::ioctl(device, ioctl) }?)
-    };
-    set().map_err(HelperError::host(format!("grow {path}")))
 }
 
 #[cfg(test)]

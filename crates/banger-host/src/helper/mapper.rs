@@ -3,19 +3,30 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Duration;
 
-use banger_core::helper::{Filled, device_uuid, root_device};
+use banger_core::helper::{device_uuid, root_device, uuid_prefix};
 use banger_core::id::VmId;
 use banger_exec::{Command, Runner, Tool};
 
-use super::loops::{LoopDevice, take_new_size};
 use super::{Caller, HelperError};
 
 /// What is copied at a time, in sectors: a page.
 const CHUNK: u64 = 8;
-/// The major number of loop devices (kernel: admin-guide/devices.txt).
-const LOOP_MAJOR: &str = "7";
+/// The devices that a user may have at a time.
+const DEVICES_MAX: usize = 256;
+/// How long `dmsetup` may take: less than whoever asked waits, who would believe that nothing
+/// comes of it.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// What a snapshot is made of: numbers of loop devices, and the length of the first in sectors.
+#[derive(Debug, Clone, Copy)]
+pub struct Layers {
+    pub base: u32,
+    pub sectors: u64,
+    pub overlay: u32,
+}
 
 /// The devices of one caller.
 pub struct Mapper<'a> {
@@ -23,93 +34,69 @@ pub struct Mapper<'a> {
     pub caller: Caller,
     /// `/sys/block`.
     pub blocks: &'a Path,
+    /// `/dev/mapper`.
+    pub nodes: &'a Path,
 }
 
 impl Mapper<'_> {
-    /// Makes the root device of a VM, and gives the node to the caller.
-    pub fn create(
-        &self,
-        vm: &VmId,
-        base: &LoopDevice,
-        cow: &LoopDevice,
-    ) -> Result<PathBuf, HelperError> {
-        let name = root_device(vm);
-        let table = format!(
-            "0 {} snapshot /dev/loop{} /dev/loop{} P {CHUNK}",
-            base.sectors()?,
-            base.number,
-            cow.number
-        );
-        let create = Command::new(Tool::Dmsetup)
-            .args(["create", &name, "--uuid", &device_uuid(self.caller.uid, vm)])
-            .args(["--table", &table]);
-        self.runner.capture(&create)?;
-        let node = Path::new("/dev/mapper").join(&name);
-        let give = || {
-            chown(&node, Some(self.caller.uid), Some(self.caller.gid))?;
-            fs::set_permissions(&node, fs::Permissions::from_mode(0o600))
-        };
-        match give() {
-            Ok(()) => Ok(node),
-            Err(error) => {
-                let failed = HelperError::host(format!("give {} to its user", node.display()));
-                // It is nobody's use then. What it was made of is undone by the caller.
-                let _ = self.remove(vm);
-                Err(failed(error))
-            }
+    /// Makes the root device of a VM, and gives the node to the caller. If that fails it is
+    /// removed; what fails then is told beside the cause.
+    pub fn create(&self, vm: &VmId, layers: Layers) -> Result<(), HelperError> {
+        let uids = device_uuids(self.blocks)?;
+        let own = uuid_prefix(self.caller.uid);
+        if uids.iter().filter(|uuid| uuid.starts_with(&own)).count() >= DEVICES_MAX {
+            return Err(HelperError::refused("too many devices of one user"));
         }
+        let Layers { base, sectors, overlay } = layers;
+        let (name, uuid) = (self.name(vm), device_uuid(self.caller.uid, vm));
+        let table = format!("0 {sectors} snapshot /dev/loop{base} /dev/loop{overlay} P {CHUNK}");
+        let create = dmsetup(["create", &name, "--uuid", &uuid, "--table", &table]);
+        let made = self.runner.capture(&create).map_err(HelperError::from);
+        let Err(cause) = made.and_then(|_| self.give(&name)) else { return Ok(()) };
+        match self.remove(vm) {
+            Ok(()) => Err(cause),
+            Err(rollback) => Err(HelperError::Rollback {
+                cause: cause.to_string(),
+                rollback: rollback.to_string(),
+            }),
+        }
+    }
+
+    /// Gives a device's node to the caller.
+    fn give(&self, name: &str) -> Result<(), HelperError> {
+        let node = self.nodes.join(name);
+        let give = || {
+            // First closed, then given: in between it is open to nobody.
+            fs::set_permissions(&node, fs::Permissions::from_mode(0o600))?;
+            chown(&node, Some(self.caller.uid), Some(self.caller.gid))
+        };
+        give().map_err(HelperError::host(format!("give {} to its user", node.display())))
     }
 
     /// Removes it. Fine if it is gone.
     pub fn remove(&self, vm: &VmId) -> Result<(), HelperError> {
-        if self.is_there(vm)? {
-            let remove = ["remove", "--retry", &root_device(vm)];
-            self.runner.capture(&Command::new(Tool::Dmsetup).args(remove))?;
+        let uuid = device_uuid(self.caller.uid, vm);
+        if device_uuids(self.blocks)?.contains(&uuid) {
+            // By what tells whose it is, not by its name.
+            self.runner.capture(&dmsetup(["remove", "--retry", "--uuid", &uuid]))?;
         }
         Ok(())
     }
 
-    /// How full its overlay is.
-    pub fn filled(&self, vm: &VmId) -> Result<Filled, HelperError> {
-        let text = self.ask("status", vm)?;
-        parse_status(&text).ok_or_else(|| {
-            HelperError::refused(format!("dmsetup says of {}: {}", root_device(vm), text.trim()))
-        })
+    fn name(&self, vm: &VmId) -> String {
+        root_device(self.caller.uid, vm)
     }
+}
 
-    /// Lets its overlay take the new length of its file: the snapshot asks the
-    /// loop device each time that it needs room.
-    pub fn grow(&self, vm: &VmId) -> Result<(), HelperError> {
-        let table = self.ask("table", vm)?;
-        let number = parse_cow(&table).ok_or_else(|| {
-            HelperError::refused(format!("{} is over no loop device", root_device(vm)))
-        })?;
-        take_new_size(number)
-    }
+fn dmsetup<const N: usize>(args: [&str; N]) -> Command {
+    Command::new(Tool::Dmsetup).args(args).timeout(LIMIT)
+}
 
-    fn ask(&self, what: &str, vm: &VmId) -> Result<String, HelperError> {
-        let name = root_device(vm);
-        if !self.is_there(vm)? {
-            return Err(HelperError::refused(format!("there is no device {name}")));
-        }
-        let output = self.runner.capture(&Command::new(Tool::Dmsetup).args([what, &name]))?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Whether there is a root device of the VM.
-    ///
-    /// # Errors
-    /// There is one, and it is not the caller's.
-    fn is_there(&self, vm: &VmId) -> Result<bool, HelperError> {
-        let name = root_device(vm);
-        let found = uuid_of(self.blocks, &name)
-            .map_err(HelperError::host("look for the device mapper's devices"))?;
-        match found {
-            None => Ok(false),
-            Some(uuid) if uuid == device_uuid(self.caller.uid, vm) => Ok(true),
-            Some(_) => Err(HelperError::refused(format!("{name} is another user's"))),
-        }
-    }
+/// The UUIDs of all devices of the device mapper.
+fn device_uuids(blocks: &Path) -> Result<Vec<String>, HelperError> {
+    let devices = devices(blocks);
+    let devices = devices.map_err(HelperError::host("look for the device mapper's devices"))?;
+    Ok(devices.into_iter().map(|(_, uuid)| uuid).collect())
 }
 
 /// The UUID of the device mapper's device of that name below `/sys/block`, if there is one.
@@ -117,140 +104,159 @@ impl Mapper<'_> {
 /// # Errors
 /// It cannot be looked at.
 pub fn uuid_of(blocks: &Path, name: &str) -> io::Result<Option<String>> {
+    Ok(devices(blocks)?.into_iter().find(|(found, _)| found == name).map(|(_, uuid)| uuid))
+}
+
+/// Names and UUIDs.
+fn devices(blocks: &Path) -> io::Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
     for entry in fs::read_dir(blocks)? {
         let folder = entry?.path().join("dm");
-        // It may go while we look, and most are no device mapper's.
-        let read = |file| fs::read_to_string(folder.join(file)).unwrap_or_default();
-        if read("name").trim_end() == name {
-            return Ok(Some(read("uuid").trim_end().to_owned()));
-        }
+        let read = |file| Some(fs::read_to_string(folder.join(file)).ok()?.trim_end().to_owned());
+        // Most are no device mapper's, and one may go while we look.
+        found.extend(read("name").zip(read("uuid")));
     }
-    Ok(None)
-}
-
-/// `0 4194304 snapshot 16/2097152 16`: used and all sectors, and those of them
-/// that hold where things are.
-fn parse_status(text: &str) -> Option<Filled> {
-    let mut words = text.split_whitespace().skip(2);
-    if words.next()? != "snapshot" {
-        return None;
-    }
-    match words.next()? {
-        "Invalid" | "Overflow" => Some(Filled::Overflown),
-        numbers => {
-            let (used, of) = numbers.split_once('/')?;
-            let bytes = |sectors: &str| Some(sectors.parse::<u64>().ok()?.saturating_mul(512));
-            Some(Filled::Bytes { used: bytes(used)?, of: bytes(of)? })
-        }
-    }
-}
-
-/// `0 4194304 snapshot 7:0 7:1 P 8`: the number of the second loop device.
-fn parse_cow(table: &str) -> Option<u32> {
-    let mut words = table.split_whitespace().skip(2);
-    if words.next()? != "snapshot" {
-        return None;
-    }
-    let (major, minor) = words.nth(1)?.split_once(':')?;
-    (major == LOOP_MAJOR).then(|| minor.parse().ok())?
+    Ok(found)
 }
 
 /// Why there can be no snapshots here, if so.
 #[must_use]
 pub fn obstacle(runner: &dyn Runner) -> Option<String> {
-    if fs::metadata("/dev/mapper/control").is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
-        return Some("this kernel has no device mapper".to_owned());
+    for (device, what) in
+        [("/dev/mapper/control", "device mapper"), ("/dev/loop-control", "loop devices")]
+    {
+        if fs::metadata(device).is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            return Some(format!("this kernel has no {what}"));
+        }
     }
-    // Loads the module if there is one; says which targets there are.
-    let version = Command::new(Tool::Dmsetup).arg("version");
-    runner.capture(&version).err().map(|error| error.to_string())
+    // Loads the module if there is one.
+    runner.capture(&dmsetup(["version"])).err().map(|error| error.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use banger_exec::{ExecError, Output};
-    use proptest::prelude::*;
+    use std::path::PathBuf;
     use std::sync::Mutex;
 
-    /// A `dmsetup` that writes down what it is asked, and says `answer`.
-    #[derive(Default)]
+    /// A `dmsetup` that keeps `/sys/block` and `/dev/mapper` of its own. What fails has done its
+    /// work all the same, at worst.
     struct Dmsetup {
+        dir: tempfile::TempDir,
+        fails: &'static [&'static str],
         asked: Mutex<Vec<String>>,
-        answer: &'static str,
+    }
+
+    impl Dmsetup {
+        fn new(fails: &'static [&'static str]) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::create_dir_all(dir.path().join("blocks/loop0")).unwrap();
+            fs::create_dir(dir.path().join("nodes")).unwrap();
+            Self { dir, fails, asked: Mutex::default() }
+        }
+
+        fn device(&self) -> PathBuf {
+            self.dir.path().join("blocks/dm-0/dm")
+        }
+
+        fn add(&self, name: &str, uuid: &str) {
+            fs::create_dir_all(self.device()).unwrap();
+            fs::write(self.device().join("name"), format!("{name}\n")).unwrap();
+            fs::write(self.device().join("uuid"), format!("{uuid}\n")).unwrap();
+        }
+
+        fn with<T>(&self, act: impl FnOnce(&Mapper<'_>) -> T) -> T {
+            let (uid, gid) = (rustix::process::getuid(), rustix::process::getgid());
+            act(&Mapper {
+                runner: self,
+                caller: Caller { uid: uid.as_raw(), gid: gid.as_raw() },
+                blocks: &self.dir.path().join("blocks"),
+                nodes: &self.dir.path().join("nodes"),
+            })
+        }
     }
 
     impl Runner for Dmsetup {
         fn capture(&self, command: &Command) -> Result<Output, ExecError> {
+            let words: Vec<_> =
+                command.arguments().iter().map(|word| word.to_str().unwrap()).collect();
             self.asked.lock().unwrap().push(command.to_string());
-            Ok(Output { stdout: self.answer.into(), stderr: String::new() })
+            match words[0] {
+                "create" => {
+                    self.add(words[1], words[3]);
+                    if !self.fails.contains(&"node") {
+                        fs::write(self.dir.path().join("nodes").join(words[1]), "").unwrap();
+                    }
+                }
+                "remove" if !self.fails.contains(&"remove") => {
+                    fs::remove_dir_all(self.device()).unwrap();
+                }
+                _ => {}
+            }
+            if self.fails.contains(&words[0]) {
+                let command = format!("dmsetup {}", words[0]);
+                return Err(ExecError::Cancelled { command });
+            }
+            Ok(Output::default())
         }
         fn detach(&self, _: &Command, _: &Path) -> Result<u32, ExecError> {
             unreachable!()
         }
     }
 
-    /// `/sys/block` with the root device of a VM.
-    fn blocks(vm: &VmId, uuid: &str) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir_all(dir.path().join("loop0")).unwrap();
-        fs::create_dir_all(dir.path().join("dm-0/dm")).unwrap();
-        fs::write(dir.path().join("dm-0/dm/name"), root_device(vm) + "\n").unwrap();
-        fs::write(dir.path().join("dm-0/dm/uuid"), uuid.to_owned() + "\n").unwrap();
-        dir
+    const LAYERS: Layers = Layers { base: 3, sectors: 2048, overlay: 4 };
+
+    fn created(fails: &'static [&'static str]) -> (Dmsetup, Result<(), String>) {
+        let dmsetup = Dmsetup::new(fails);
+        let made = dmsetup.with(|mapper| mapper.create(&VmId::from_bits(7), LAYERS));
+        (dmsetup, made.map_err(|error| error.to_string()))
     }
 
     #[test]
-    fn only_the_callers_device_is_touched() {
-        let (vm, caller) = (VmId::from_bits(7), Caller { uid: 1000, gid: 1000 });
-        let act = |uuid: &str, vm: &VmId, answer| {
-            let (blocks, dmsetup) =
-                (blocks(&VmId::from_bits(7), uuid), Dmsetup { answer, ..Default::default() });
-            let mapper = Mapper { runner: &dmsetup, caller, blocks: blocks.path() };
-            let acted = (mapper.remove(vm), mapper.filled(vm), mapper.grow(vm));
-            (acted, dmsetup.asked.into_inner().unwrap())
-        };
-        let own = device_uuid(1000, &vm);
-        let ((removed, filled, _), asked) = act(&own, &vm, "0 8 snapshot 16/32 8\n");
-        removed.unwrap();
-        assert_eq!(filled.unwrap(), Filled::Bytes { used: 8192, of: 16384 });
-        insta::assert_snapshot!(asked.join("\n"), @r"
-        dmsetup remove --retry bgr-0000000000000007
-        dmsetup status bgr-0000000000000007
-        dmsetup table bgr-0000000000000007
-        ");
-        // Another user's, one of nobody's, one of the same user's for another VM.
-        for uuid in [
-            device_uuid(10, &vm),
-            device_uuid(1001, &vm),
-            String::new(),
-            "LVM-x".to_owned(),
-            device_uuid(1000, &VmId::from_bits(8)),
-        ] {
-            let ((removed, filled, grown), asked) = act(&uuid, &vm, "");
-            assert_eq!(asked, [""; 0], "{uuid}");
-            assert!(removed.is_err() && filled.is_err() && grown.is_err(), "{uuid}");
+    fn a_snapshot_is_made_given_and_removed() {
+        let (dmsetup, made) = created(&[]);
+        made.unwrap();
+        assert!(dmsetup.device().exists());
+        for _ in 0..2 {
+            dmsetup.with(|mapper| mapper.remove(&VmId::from_bits(7))).unwrap();
         }
-        // One that is gone is gone.
-        let ((removed, filled, _), asked) = act(&own, &VmId::from_bits(9), "");
-        removed.unwrap();
-        filled.unwrap_err();
-        assert_eq!(asked, [""; 0]);
+        let uid = rustix::process::getuid().as_raw().to_string();
+        let asked = dmsetup.asked.into_inner().unwrap().join("\n");
+        insta::assert_snapshot!(asked.replace(&format!("-{uid}-"), "-UID-"), @"
+        dmsetup create bgr-UID-0000000000000007 --uuid BANGER-UID-0000000000000007 --table '0 2048 snapshot /dev/loop3 /dev/loop4 P 8'
+        dmsetup remove --retry --uuid BANGER-UID-0000000000000007
+        ");
     }
 
     #[test]
-    fn what_dmsetup_says_is_understood() {
-        assert_eq!(parse_status("0 8 snapshot Invalid"), Some(Filled::Overflown));
-        assert_eq!(parse_status("0 8 snapshot Overflow"), Some(Filled::Overflown));
-        assert_eq!(parse_status("0 8 linear 7:0 0"), None);
-        assert_eq!(parse_cow("0 8 snapshot 7:0 7:12 P 8"), Some(12));
-        assert_eq!(parse_cow("0 8 snapshot 7:0 8:1 P 8"), None);
+    fn what_fails_leaves_nothing_or_tells_both() {
+        for fails in [&["create"][..], &["node"]] {
+            let (dmsetup, made) = created(fails);
+            assert!(!made.unwrap_err().contains("could not be undone"), "{fails:?}");
+            assert!(!dmsetup.device().exists(), "{fails:?}");
+        }
+        for (fails, cause) in
+            [(&["create", "remove"][..], "dmsetup create"), (&["node", "remove"], "give")]
+        {
+            let told = created(fails).1.unwrap_err();
+            assert!(told.contains(cause), "{told}");
+            assert!(told.contains("could not be undone:\n'dmsetup remove'"), "{told}");
+        }
     }
 
-    proptest! {
-        #[test]
-        fn nothing_that_is_said_makes_it_panic(text in ".{0,80}") {
-            let _ = (parse_status(&text), parse_cow(&text));
+    #[test]
+    fn only_the_callers_devices_are_touched() {
+        let uid = rustix::process::getuid().as_raw();
+        let vm = VmId::from_bits(7);
+        // Another user's by that name, one of nobody's, one of the same user's for another VM.
+        for uuid in
+            [device_uuid(uid + 1, &vm), String::new(), device_uuid(uid, &VmId::from_bits(8))]
+        {
+            let dmsetup = Dmsetup::new(&[]);
+            dmsetup.add(&root_device(uid, &vm), &uuid);
+            dmsetup.with(|mapper| mapper.remove(&vm)).unwrap();
+            assert_eq!(*dmsetup.asked.lock().unwrap(), [""; 0], "{uuid}");
         }
     }
 }

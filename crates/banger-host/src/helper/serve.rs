@@ -1,19 +1,15 @@
 //! A session: verbs come in, replies go out, each a line.
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
 use banger_core::helper::{Answer, LINE_MAX, PROTOCOL, Reply, Verb};
-use banger_exec::{HostRunner, Tools};
+use banger_exec::{HostRunner, Tool, Tools};
 
 use super::caller::Access;
 use super::loops::LoopDevice;
-use super::mapper::{self, Mapper};
-use super::{Caller, HelperError, StateDir, vmm};
-
-/// The loop devices that one session may hold.
-const LOOPS_MAX: usize = 64;
+use super::mapper::{self, Layers, Mapper};
+use super::{Caller, HelperError, StateDir, trusted, vmm};
 
 /// What one session holds.
 pub struct Server {
@@ -21,33 +17,42 @@ pub struct Server {
     tools: Tools,
     runner: HostRunner,
     state: Option<StateDir>,
-    loops: BTreeMap<u32, LoopDevice>,
 }
 
 impl Server {
     /// A session of `caller`'s.
     #[must_use]
     pub fn new(caller: Caller, tools: Tools) -> Self {
-        let runner = HostRunner::new(tools.clone());
-        Self { caller, tools, runner, state: None, loops: BTreeMap::new() }
+        let dmsetup = trusted(&tools, Tool::Dmsetup).unwrap_or_default();
+        let runner = HostRunner::new(dmsetup);
+        Self { caller, tools, runner, state: None }
     }
 
-    /// Does what a line asks for.
-    fn answer(&mut self, line: &[u8]) -> Reply {
-        let done = match serde_json::from_slice(line) {
-            Ok(verb) => self.act(verb),
-            Err(error) => Err(HelperError::refused(format!("not a verb: {error}"))),
+    /// Does what a line asks for. Returns how it was understood, too.
+    fn answer(&mut self, line: &[u8]) -> (String, Reply) {
+        let verb = match serde_json::from_slice::<Verb>(line) {
+            Ok(verb) => verb,
+            Err(error) => {
+                let line: String = String::from_utf8_lossy(line).chars().take(200).collect();
+                return (line, Reply::Refused(format!("not a verb: {error}")));
+            }
         };
-        match done {
+        let asked = format!("{verb:?}");
+        let reply = match self.act(verb) {
             Ok(answer) => Reply::Done(answer),
             Err(HelperError::Refused(why)) => Reply::Refused(why),
             Err(error) => Reply::Failed(error.to_string()),
-        }
+        };
+        (asked, reply)
     }
 
     fn act(&mut self, verb: Verb) -> Result<Answer, HelperError> {
-        let mapper =
-            Mapper { runner: &self.runner, caller: self.caller, blocks: Path::new("/sys/block") };
+        let mapper = Mapper {
+            runner: &self.runner,
+            caller: self.caller,
+            blocks: Path::new("/sys/block"),
+            nodes: Path::new("/dev/mapper"),
+        };
         let state = match (&verb, &self.state) {
             (Verb::Open { state_dir }, None) => {
                 self.state = Some(StateDir::open(state_dir, self.caller)?);
@@ -64,27 +69,19 @@ impl Server {
             (_, None) => return Err(HelperError::refused("the state folder comes first")),
         };
         match verb {
-            Verb::LoopAttach { path, read_only } => {
-                if self.loops.len() >= LOOPS_MAX {
-                    return Err(HelperError::refused("too many loop devices in one session"));
-                }
-                let access = if read_only { Access::Read } else { Access::Write };
-                let file = state.file(&path, access)?;
-                let device = LoopDevice::attach(&file, read_only, &path.to_string_lossy())?;
-                let number = device.number;
-                self.loops.insert(number, device);
-                return Ok(Answer::Loop(number));
-            }
-            Verb::LoopDetach { number } => {
-                self.loops.remove(&number).ok_or_else(|| unknown(number))?;
-            }
-            Verb::DmCreate { vm, base, cow } => {
-                let held = |number| self.loops.get(&number).ok_or_else(|| unknown(number));
-                return Ok(Answer::Device(mapper.create(&vm, held(base)?, held(cow)?)?));
+            Verb::DmCreate { vm, base, overlay } => {
+                let attach = |path: &Path, access| {
+                    let file = state.file(path, access)?;
+                    LoopDevice::attach(&file, access == Access::Read, &path.to_string_lossy())
+                };
+                // They go when this ends, but for the device that holds them.
+                let base = attach(&base, Access::Read)?;
+                let overlay = attach(&overlay, Access::Write)?;
+                let sectors = base.sectors()?;
+                let layers = Layers { base: base.number, sectors, overlay: overlay.number };
+                mapper.create(&vm, layers)?;
             }
             Verb::DmRemove { vm } => mapper.remove(&vm)?,
-            Verb::DmStatus { vm } => return Ok(Answer::Filled(mapper.filled(&vm)?)),
-            Verb::DmGrow { vm } => mapper.grow(&vm)?,
             Verb::VmmStart { args, log } => {
                 let log = state.file(&log, Access::Append)?;
                 let pid = vmm::start(&self.tools, self.caller, &args, log)?;
@@ -94,10 +91,6 @@ impl Server {
         }
         Ok(Answer::Nothing)
     }
-}
-
-fn unknown(number: u32) -> HelperError {
-    HelperError::refused(format!("/dev/loop{number} was not attached in this session"))
 }
 
 /// Answers until the input ends. `log` is told each line and its answer.
@@ -118,13 +111,12 @@ pub fn serve(
             return Ok(());
         }
         let too_long = line.len() > LINE_MAX;
-        let reply = if too_long {
-            Reply::Refused("the line is too long".to_owned())
+        let (asked, reply) = if too_long {
+            (String::new(), Reply::Refused("the line is too long".to_owned()))
         } else {
             server.answer(&line)
         };
-        let shown: String = String::from_utf8_lossy(&line).chars().take(500).collect();
-        log(shown.trim_end(), &reply);
+        log(&asked, &reply);
         serde_json::to_writer(&mut output, &reply)?;
         output.write_all(b"\n")?;
         output.flush()?;
@@ -164,7 +156,7 @@ mod tests {
         the state folder comes first
         not a verb: expected value at line 1 column 1
         not a verb: EOF while parsing a value at line 2 column 0
-        the state folder's path is not absolute
+        the state folder cannot be used: it must be the caller's, and nobody else's to write to
         ");
     }
 
@@ -188,14 +180,13 @@ mod tests {
         /// Nor does what looks like a verb do anything for who owns nothing.
         #[test]
         fn what_looks_like_a_verb_is_refused(
-            verb in "(open|loop_attach|loop_detach|dm_create|dm_remove|dm_status|dm_grow|vmm_start|run)",
+            verb in "(open|dm_create|dm_remove|vmm_start|run)",
             vm in "([0-9a-f]{16}|[./a-z]{0,9})",
             path in "(/|\\.\\./|[a-z]){0,9}",
-            number: u32,
         ) {
             let line = serde_json::json!({
-                "verb": verb, "state_dir": "/", "vm": vm, "path": path, "read_only": false,
-                "number": number, "base": number, "cow": number, "args": [path], "log": path,
+                "verb": verb, "state_dir": "/", "vm": vm, "base": path, "overlay": path,
+                "args": [path], "log": path,
             });
             let one_only = line.as_object().unwrap().iter().map(|(key, value)| {
                 format!("{{\"verb\":\"{verb}\",\"{key}\":{value}}}\n")

@@ -2,11 +2,10 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::Path;
 
 use banger_exec::{Command, Identity, Tool, Tools, detach_as};
 
-use super::{Caller, HelperError, roots_alone};
+use super::{Caller, HelperError, trusted};
 
 const KVM: &str = "/dev/kvm";
 
@@ -17,28 +16,23 @@ pub fn start(
     args: &[String],
     log: File,
 ) -> Result<u32, HelperError> {
-    let kvm = fs::metadata(KVM).map_err(HelperError::host(format!("look at {KVM}")))?;
-    if !kvm.file_type().is_char_device() {
-        return Err(HelperError::refused(format!("{KVM} is no device")));
-    }
-    if let Some(why) = obstacle(tools) {
-        return Err(HelperError::Refused(why));
-    }
-    let identity = Identity { uid: caller.uid, gid: caller.gid, groups: vec![kvm.gid()] };
-    Ok(detach_as(tools, &Command::new(Tool::Firecracker).args(args), &identity, log)?)
+    let (tools, group) = prepare(tools).map_err(HelperError::Refused)?;
+    let identity = Identity { uid: caller.uid, gid: caller.gid, groups: vec![group] };
+    Ok(detach_as(&tools, &Command::new(Tool::Firecracker).args(args), &identity, log)?)
 }
 
-/// Why none can be started, if so: a program that its user could change would
-/// give the user what the group may do, whatever it is.
+/// Why none can be started, if so.
 #[must_use]
 pub fn obstacle(tools: &Tools) -> Option<String> {
-    let program = match tools.path(Tool::Firecracker) {
-        Ok(program) => program,
-        Err(error) => return Some(error.to_string()),
-    };
-    let real = fs::canonicalize(&program).unwrap_or(program);
-    roots_alone(&real).err().or_else(|| {
-        let missing = !Path::new(KVM).exists();
-        missing.then(|| format!("{KVM} does not exist"))
-    })
+    prepare(tools).err()
+}
+
+/// The program, and the group that may use KVM.
+fn prepare(tools: &Tools) -> Result<(Tools, u32), String> {
+    let kvm = fs::metadata(KVM).map_err(|error| format!("cannot look at {KVM}: {error}"))?;
+    // Never root's own group, nor one that KVM is closed to.
+    if !kvm.file_type().is_char_device() || kvm.gid() == 0 || kvm.mode() & 0o060 != 0o060 {
+        return Err(format!("{KVM} has no group that may use it"));
+    }
+    Ok((trusted(tools, Tool::Firecracker)?, kvm.gid()))
 }

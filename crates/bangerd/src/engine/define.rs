@@ -30,8 +30,14 @@ impl Engine {
             Some(name) => name.clone(),
             None => generated_name()?,
         };
-        let ready = self.ready().await?;
         let vmm = request.vmm.unwrap_or(config.vmm);
+        let ready = match (request.root_disk, vmm) {
+            // sudo that is not allowed tells its administrator of each try.
+            (Some(RootDisk::Qcow2 | RootDisk::Clone), Vmm::Qemu) => {
+                Err(AskError::NotReady { why: "it was not asked".to_owned() })
+            }
+            _ => self.ready().await?,
+        };
         let (root_disk, root_disk_reason) = choose_root_disk(request.root_disk, vmm, &ready)?;
         let network = request.network.unwrap_or(match vmm {
             Vmm::Qemu => Network::User,

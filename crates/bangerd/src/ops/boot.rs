@@ -7,12 +7,14 @@ use banger_core::agent;
 use banger_core::bootargs::{self, Machine};
 use banger_core::dirs::vm_files;
 use banger_core::guest::{BootConfig, GuestNetwork, Identity};
+use banger_core::helper::root_device;
 use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{Network, RootDisk, Vm, Vmm};
 use banger_exec::Tool;
 use banger_host::{HostError, HostOps, OLDEST_QEMU, qemu_version};
 use rusqlite::Transaction;
+use rustix::process::geteuid;
 use tokio::net::UnixListener;
 
 use crate::engine::oplog::OpLog;
@@ -42,6 +44,7 @@ impl VmCtx {
         let (id, dir, sockets) = (vm.id.clone(), self.dir(), self.sockets());
         let image = self.engine.dirs.image(vm.spec.image.as_str());
         let root = (vm.spec.root_disk == RootDisk::DmSnapshot).then(|| ResourceSpec::RootDevice {
+            uid: geteuid().as_raw(),
             vm: vm.id.clone(),
             base: image.join(files::ROOTFS),
             overlay: vm_files::overlay(&dir),
@@ -187,6 +190,12 @@ impl VmCtx {
         Ok(Boot {
             kernel: self.engine.dirs.image(image.id.as_str()).join(files::KERNEL),
             initramfs: self.run_dir().join("initramfs.cpio"),
+            root: match vm.spec.root_disk {
+                RootDisk::Qcow2 | RootDisk::Clone => vm_files::overlay(&self.dir()),
+                RootDisk::DmSnapshot => {
+                    Path::new("/dev/mapper").join(root_device(geteuid().as_raw(), &vm.id))
+                }
+            },
             boot_args: bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz }),
             kvm,
         })

@@ -201,7 +201,7 @@ pub fn configuration(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec
             initrd_path: boot.initramfs.clone(),
             boot_args: boot.boot_args.clone(),
         },
-        drive("root", vm_files::root(dir, vm)),
+        drive("root", boot.root.clone()),
         drive("work", vm_files::work_disk(dir)),
         Put::Vsock { guest_cid: GUEST_CID, uds_path: sockets.vsock.clone() },
         Put::Entropy {},

@@ -68,7 +68,7 @@ fn arguments(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec<String>
     let console = vm_files::console(dir);
     add("-chardev", format!("file,id=console,append=on,path={}", escape(&console)));
     add("-serial", "chardev:console".to_owned());
-    add("-drive", drive("root", root_format, &vm_files::root(dir, vm)));
+    add("-drive", drive("root", root_format, &boot.root));
     add("-device", "virtio-blk-device,drive=root".to_owned());
     add("-drive", drive("work", "raw", &vm_files::work_disk(dir)));
     add("-device", "virtio-blk-device,drive=work".to_owned());
@@ -131,6 +131,7 @@ mod tests {
         let boot = Boot {
             kernel: "/i/vmlinux".into(),
             initramfs: "/r/initramfs.cpio".into(),
+            root: "/v,1/root.overlay".into(),
             boot_args: "quiet".into(),
             kvm: false,
         };

@@ -145,7 +145,7 @@ impl Scene {
                         Vmm::Qemu => processes += 2,
                         Vmm::Firecracker => {
                             processes += 1;
-                            devices.push(root_device(&vm.id));
+                            devices.push(root_device(rustix::process::geteuid().as_raw(), &vm.id));
                         }
                     }
                     expected.insert(dirs.vm_run(vm.id.short()));
