@@ -208,17 +208,13 @@ fn the_end_of_whatever_runs(lab: &Lab) {
 
 /// Another user, who may use KVM, and sudo for nothing.
 fn without_sudo(lab: &Lab) {
-    lab.ok(
-        "mkdir -p /home/plain/state /home/plain/config/banger; \
-         cp -r /home/dev/config/banger/config.toml /home/plain/config/banger/; \
-         mkdir -m 700 /root/plain; mount --bind /root/plain /home/plain/state; \
-         mkdir -m 700 /home/plain/state/banger; \
-         cp -al /home/dev/state/banger/images /home/plain/state/banger/; \
-         cp /home/dev/state/banger/banger.db* /home/plain/state/banger/; \
-         rm -f /home/plain/state/banger/images/*/work-seed.*; \
-         chown plain: /home/plain/state /home/plain/state/banger /home/plain/state/banger/banger.db* \
-             /home/plain/state/banger/images /home/plain/state/banger/images/*",
-    );
+    lab.ok("set -e; mkdir -p /home/plain/state /home/plain/config/banger; \
+         cp /home/dev/config/banger/config.toml /home/plain/config/banger/; \
+         mkdir -m 700 -p /root/plain/banger; cd /root/plain/banger; \
+         cp -al /root/dev/state/banger/images .; rm -f images/*/work-seed.*; \
+         cp /root/dev/state/banger/banger.db* .; \
+         chown plain: .. . images images/* banger.db*; chown -R plain: /home/plain/config; \
+         mount --bind /root/plain /home/plain/state");
     let plain = |script: &str| lab.as_user("plain", script);
     plain(&format!("{CREATE} solo --wait ssh"));
     let solo: Value = serde_json::from_str(&plain("banger vm show solo --json")).unwrap();
