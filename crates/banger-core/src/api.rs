@@ -129,13 +129,13 @@ pub struct DaemonStatus {
     pub running: u64,
     /// Whether KVM works on this host; VMs are emulated otherwise.
     pub kvm: bool,
-    /// Whether what needs root can be done.
-    #[serde(default)]
-    pub sudo: Sudo,
+    /// Whether what needs root can be done; only where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sudo: Option<Sudo>,
 }
 
 /// Whether `banger-helper` can be run by `sudo`, without a password.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Sudo {
     /// Whether it can.
     pub ready: bool,

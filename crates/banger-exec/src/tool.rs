@@ -43,7 +43,7 @@ macro_rules! tools {
 
 tools! {
     Banger "banger" "banger" "the command line, in tests";
-    BangerHelper "banger-helper" "banger" "what needs root: root disks by the device mapper, networks";
+    BangerHelper "banger-helper" "banger" "what needs root";
     Bangerd "bangerd" "banger" "the daemon";
     Cargo "cargo" "cargo" "building banger itself";
     Curl "curl" "curl" "walking the API, in tests";

@@ -1,7 +1,7 @@
 //! The daemon's side of `banger-helper`: it is started when something needs
 //! root, and ends when nothing has for a while.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,6 @@ const VERB_LIMIT: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(5);
 /// How long what keeps the helper from being used is believed to be so.
 const BELIEVED: Duration = Duration::from_secs(30);
-/// The helper's program.
-const PROGRAM: &str = "banger-helper";
 
 /// What needs root did not get done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +59,6 @@ pub trait Helper: Send + Sync {
 }
 
 /// The real one, run by `sudo -n`; directly if we are root.
-#[derive(Clone)]
 pub struct Sudo(Arc<Inner>);
 
 struct Inner {
@@ -178,8 +175,9 @@ pub fn program(tools: &Tools) -> Result<PathBuf, String> {
     if rustix::process::geteuid().is_root() {
         return tools.path(Tool::BangerHelper).map_err(|error| error.to_string());
     }
-    let installed = program_folders().into_iter().map(|folder| folder.join(PROGRAM));
-    let found = installed.into_iter().find(|path| is_program(path));
+    let mut installed =
+        program_folders().into_iter().map(|folder| folder.join(Tool::BangerHelper.program()));
+    let found = installed.find(|path| is_program(path));
     let path = found.ok_or_else(|| {
         "banger-helper is not installed (sudo make install puts it beside bangerd)".to_owned()
     })?;
@@ -237,5 +235,5 @@ pub fn sudoers(tools: &Tools, user: &str) -> Result<String, String> {
     if !program.to_string_lossy().chars().all(plain) || !user.chars().all(plain) {
         return Err(format!("{} or {user} cannot be written in sudoers", program.display()));
     }
-    Ok(format!("{user} ALL=(root) NOPASSWD: {} \"\"", Path::new(&program).display()))
+    Ok(format!("{user} ALL=(root) NOPASSWD: {} \"\"", program.display()))
 }

@@ -170,7 +170,7 @@ pub struct Create {
     /// The work disk, mounted at /root [default: from the configuration, 8G]
     #[arg(long, value_name = "SIZE")]
     pub disk: Option<Size>,
-    /// The network [default: user]
+    /// The network [default: user; none with firecracker]
     #[arg(long, value_enum)]
     pub network: Option<NetworkArg>,
     /// What runs it: firecracker needs KVM, and has no network so far

@@ -49,9 +49,18 @@ pub fn client(dirs: &Dirs) -> Client {
 
 /// The daemon's status; nothing if it does not run.
 pub async fn status(dirs: &Dirs) -> Result<Option<DaemonStatus>, CommandError> {
+    status_at(dirs, "/v1/daemon").await
+}
+
+/// The same, and whether sudo is ready, which is tried.
+pub async fn status_with_sudo(dirs: &Dirs) -> Result<Option<DaemonStatus>, CommandError> {
+    status_at(dirs, "/v1/daemon?sudo=true").await
+}
+
+async fn status_at(dirs: &Dirs, path: &str) -> Result<Option<DaemonStatus>, CommandError> {
     let deadline = Instant::now() + ENDING_LIMIT;
     loop {
-        match client(dirs).get("/v1/daemon").await {
+        match client(dirs).get(path).await {
             Ok(status) => return Ok(Some(status)),
             Err(WireError::Connect { source, .. }) if says_gone(&source) => return Ok(None),
             // It was ending as we came; a moment later nobody is there, or the next one.

@@ -23,8 +23,8 @@ impl Server {
     /// A session of `caller`'s.
     #[must_use]
     pub fn new(caller: Caller, tools: Tools) -> Self {
-        let dmsetup = trusted(&tools, Tool::Dmsetup).unwrap_or_default();
-        let runner = HostRunner::new(dmsetup);
+        // Without it each use fails; `open` says why.
+        let runner = HostRunner::new(trusted(&tools, Tool::Dmsetup).unwrap_or_default());
         Self { caller, tools, runner, state: None }
     }
 
@@ -58,7 +58,9 @@ impl Server {
                 self.state = Some(StateDir::open(state_dir, self.caller)?);
                 return Ok(Answer::Opened {
                     protocol: PROTOCOL,
-                    no_mapper: mapper::obstacle(&self.runner),
+                    no_mapper: trusted(&self.tools, Tool::Dmsetup)
+                        .err()
+                        .or_else(|| mapper::obstacle(&self.runner)),
                     no_vmm: vmm::obstacle(&self.tools),
                 });
             }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use banger_core::api::DaemonStatus;
+use banger_core::api::{DaemonStatus, Sudo};
 
 use crate::cli::Daemon;
 use crate::daemon;
@@ -31,7 +31,7 @@ pub async fn run(command: Daemon, now: bool) -> Result<ExitCode, CommandError> {
             output::line(&format!("the daemon runs (pid {})", daemon::start(&dirs).await?.pid));
         }
         Daemon::Status(format) => {
-            let status = daemon::status(&dirs).await?;
+            let status = daemon::status_with_sudo(&dirs).await?;
             if format.json {
                 output::json(&status);
             } else {
@@ -51,10 +51,11 @@ fn describe(status: Option<&DaemonStatus>) -> String {
     };
     let kvm =
         if status.kvm { "works" } else { "does not work here: VMs are emulated, which is slow" };
-    let sudo = match (&status.sudo.why, status.sudo.ready) {
-        (_, true) => "ready".to_owned(),
-        (Some(why), false) => format!("not ready: {}", why.trim()),
-        (None, false) => "not ready".to_owned(),
+    let sudo = match &status.sudo {
+        Some(Sudo { ready: true, .. }) => "ready".to_owned(),
+        Some(Sudo { why: Some(why), .. }) => format!("not ready: {}", why.trim()),
+        // A daemon of an older build does not tell.
+        _ => "not known".to_owned(),
     };
     format!(
         "version     {} {}\npid         {}\nVMs running {}\noperations  {}\nKVM         {kvm}\nsudo        {sudo}",

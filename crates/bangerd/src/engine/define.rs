@@ -131,6 +131,8 @@ fn choose_root_disk(
             (RootDisk::Qcow2, why.to_owned())
         }
         (None, Some(why), Vmm::Firecracker) => {
+            // It is kept with the VM, and what sudo says today is not news for long.
+            let why = if ready.is_err() { "sudo is not ready" } else { &why };
             (RootDisk::Clone, format!("Firecracker reads raw disks only; no dm-snapshot: {why}"))
         }
     };
@@ -178,7 +180,7 @@ mod tests {
         firecracker: Clone, Firecracker reads raw disks only; no dm-snapshot: this kernel has no device mapper
         asked: the root disk 'dm-snapshot' is not possible here: this kernel has no device mapper
         qemu: Qcow2, instant on any file system, and QEMU can use it
-        firecracker: Clone, Firecracker reads raw disks only; no dm-snapshot: sudo is not ready: a password is required
+        firecracker: Clone, Firecracker reads raw disks only; no dm-snapshot: sudo is not ready
         asked: the root disk 'dm-snapshot' is not possible here: sudo is not ready: a password is required
         ");
     }

@@ -5,19 +5,33 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use banger_core::api::{ApiError, DaemonStatus, ErrorKind, StopDaemon, Sudo};
 use banger_core::doctor::DoctorReport;
-use banger_host::AskError;
+use banger_host::{AskError, Ready};
+use serde::Deserialize;
 use tokio::task::JoinError;
 
-use crate::serve::api::{BUILD, Body, Reply, Shared};
+use crate::serve::api::{BUILD, Body, Params, Reply, Shared};
 use crate::serve::openapi::{Conflict, Internal, Invalid};
+
+/// What to look at.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Look {
+    /// Whether it is tried if what needs root can be done: that runs sudo.
+    #[serde(default)]
+    sudo: bool,
+}
 
 /// What the daemon is and does
 #[utoipa::path(
-    get, path = "/v1/daemon", tag = "daemon",
+    get, path = "/v1/daemon", tag = "daemon", params(Look),
     responses((status = 200, description = "The daemon", body = DaemonStatus), Internal)
 )]
-pub(super) async fn show_daemon(State(shared): State<Shared>) -> Reply<Json<DaemonStatus>> {
-    let ready = shared.engine.ready().await?;
+pub(super) async fn show_daemon(
+    State(shared): State<Shared>,
+    Params(look): Params<Look>,
+) -> Reply<Json<DaemonStatus>> {
+    let sudo = if look.sudo { Some(sudo(shared.engine.ready().await?)) } else { None };
     Ok(Json(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         build: BUILD.to_owned(),
@@ -26,12 +40,17 @@ pub(super) async fn show_daemon(State(shared): State<Shared>) -> Reply<Json<Daem
         operations: shared.engine.active_operations() as u64,
         running: shared.engine.active_vms() as u64,
         kvm: shared.engine.kvm,
-        sudo: match ready {
-            Ok(_) => Sudo { ready: true, why: None },
-            Err(AskError::NotReady { why }) => Sudo { ready: false, why: Some(why) },
-            Err(error) => Sudo { ready: false, why: Some(error.to_string()) },
-        },
+        sudo,
     }))
+}
+
+fn sudo(ready: Result<Ready, AskError>) -> Sudo {
+    let why = match ready {
+        Ok(_) => return Sudo { ready: true, why: None },
+        Err(AskError::NotReady { why }) => why,
+        Err(error) => error.to_string(),
+    };
+    Sudo { ready: false, why: Some(why) }
 }
 
 /// What works on this host and what is missing
