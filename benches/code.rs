@@ -47,11 +47,12 @@ fn fold(bencher: Bencher, progress: u64) {
 fn initramfs_segment(bencher: Bencher) {
     let (id, name) = (VmId::from_bits(1), "dev".parse().unwrap());
     let key = "k".repeat(400);
+    let network = GuestNetwork::user();
     bencher.bench_local(|| {
         let guest = Identity {
             id: black_box(&id),
             name: &name,
-            network: Some(GuestNetwork::USER),
+            network: Some(&network),
             host_key: &key,
             host_key_pub: &key,
             authorized_keys: &key,
@@ -80,6 +81,7 @@ fn vms(count: u64) -> Vec<Vm> {
         state: VmState::Stopped(StopCause::Requested),
         created_at: 1_700_000_000,
         complete: true,
+        lease: None,
         run: None,
     };
     (0..count).map(vm).collect()

@@ -20,10 +20,10 @@ use serde_json::Value;
 pub use base::Stock;
 pub use lab::Lab;
 pub use process::Ran;
+pub use programs::programs;
 
 use base::{base, copy_tree, new_dir};
 use process::{LIMIT, command, processes_of, run, signal};
-use programs::programs;
 use user::give;
 
 /// Who runs banger.

@@ -2,6 +2,8 @@
 //! of sudoers that it asks for, and without.
 
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
+use std::io::Write as _;
+use std::net::TcpListener;
 
 use serde_json::Value;
 
@@ -28,6 +30,8 @@ impl Lab {
     fn left(&self) -> String {
         self.ok(
             "dmsetup ls; losetup --list --noheadings --output BACK-FILE; \
+             ip -oneline link show | grep bgr; nft list tables | grep banger; \
+             nft list ruleset | grep bgr; grep 1 /proc/sys/net/ipv4/ip_forward; \
              ps -C firecracker -o args=; ps -C banger-helper -o args=; \
              find /home/*/state/banger/vms /home/*/state/banger/run/vms -mindepth 1 -maxdepth 1; true",
         )
@@ -101,7 +105,8 @@ fn two_vms(lab: &Lab) {
     let inside = |vm: &str, script: &str| {
         lab.dev(&format!("banger vm exec {vm} -- sh -c {} </dev/null", quote(script)))
     };
-    assert_eq!(inside("two", "hostname; ls /sys/class/net"), "two\nlo");
+    assert_eq!(inside("two", "hostname; ls /sys/class/net"), "two\neth0\nlo");
+    the_network(lab);
     inside("one", "echo kept > /etc/kept; echo kept > /root/kept; sync");
     let boot_id = || inside("one", "cat /proc/sys/kernel/random/boot_id");
     let first = boot_id();
@@ -123,6 +128,67 @@ fn two_vms(lab: &Lab) {
     assert_eq!(inside("one", "cat /etc/kept /root/kept"), "kept\nkept");
     lab.dev("banger vm delete --yes one two");
     assert_eq!(lab.left(), NOTHING);
+}
+
+/// Both are reached by their addresses and reach what is outside, but neither each other nor what
+/// else the host has to offer.
+fn the_network(lab: &Lab) {
+    let address = |vm: &str| lab.show(vm)["lease"]["address"].as_str().unwrap().to_owned();
+    let (one, two) = (address("one"), address("two"));
+    let gateway = format!("{}.1", one.rsplit_once('.').unwrap().0);
+    let inside = |script: &str| {
+        lab.dev(&format!("banger vm exec one -- bash -c {} </dev/null", quote(script)))
+    };
+    // By address and by name, to the same host key.
+    lab.dev("banger ssh-config --install 2>/dev/null");
+    assert_eq!(lab.dev("ssh two.banger hostname </dev/null"), "two");
+    let key = lab.dev("ssh -G one.banger | sed -n 's/^identityfile //p'");
+    let by_address = format!(
+        "ssh -i '{key}' -o HostKeyAlias=one.banger -o KnownHostsCommand='/usr/local/bin/banger vm \
+         known-host one.banger' -o UserKnownHostsFile=none -o StrictHostKeyChecking=yes \
+         root@{one} hostname </dev/null"
+    );
+    assert_eq!(lab.dev(&by_address), "one");
+
+    // Outside of the lab: a server on this machine, which the lab's own network leads to.
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let served = std::thread::spawn(move || {
+        for client in server.incoming().take(1) {
+            client.unwrap().write_all(b"outside\n").unwrap();
+        }
+    });
+    let connect = |to: &str, port: u16| {
+        inside(&format!("timeout 5 bash -c 'cat < /dev/tcp/{to}/{port}' 2>&1 | head -c 20; true"))
+    };
+    assert_eq!(connect("10.0.2.2", port), "outside");
+    served.join().unwrap();
+    assert_eq!(inside("cat /etc/resolv.conf"), "nameserver 10.0.2.3");
+
+    // Its own, its neighbour's, the host's (by each of its addresses), and a port that is allowed.
+    assert!(connect(&one, 22).starts_with("SSH-2.0"));
+    lab.ok("systemd-run --quiet --unit=open systemd-socket-activate --listen=7000 --inetd echo open; \
+            systemd-run --quiet --unit=closed systemd-socket-activate --listen=7001 --inetd echo no; \
+            until ss -ltn | grep -q :7001; do sleep 0.1; done");
+    let host = lab.ok("hostname -I | tr ' ' '\n' | grep ^10.0.2");
+    let reached = [
+        connect(&two, 22),
+        connect(&gateway, 22),
+        connect(&host, 22),
+        connect(&gateway, 7001),
+        connect("169.254.169.254", 80),
+        connect(&gateway, 7000),
+    ];
+    assert_eq!(reached, ["", "", "", "", "", "open"]);
+    // Another guest's packets by the host, or with another's address, come to nothing either.
+    let routed = inside(&format!(
+        "ip route add {two}/32 via {gateway}; timeout 5 bash -c 'cat < /dev/tcp/{two}/22' 2>&1 | head -c 20; \
+         ip route del {two}/32"
+    ));
+    assert_eq!(routed, "");
+    // Where Docker drops what it does not know, there are two rules for ours.
+    let docker = lab.ok("nft list chain ip filter DOCKER-USER | grep -c bgrbr");
+    assert_eq!(docker, "2");
 }
 
 /// Another user, who may use the helper too, gets at nothing of it.

@@ -17,6 +17,7 @@ mod full_disk_build;
 mod harness;
 mod lab;
 mod load;
+mod net;
 mod openapi;
 mod seed;
 mod structure;

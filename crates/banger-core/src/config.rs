@@ -1,9 +1,12 @@
 //! The user's configuration: `config.toml`.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
+use crate::net::{DNS_MAX, HOST_PORTS_MAX, check_subnet};
 use crate::size::Size;
 use crate::vm::Vmm;
 
@@ -25,6 +28,13 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "the private key that enters VMs, its .pub beside it; without one, banger makes a pair",
         "\"/home/me/.ssh/id_ed25519\"",
     ),
+    (
+        "subnet",
+        "the addresses of the network nat; without it, a /24 that nothing else here has",
+        "\"172.28.0.0/24\"",
+    ),
+    ("dns", "the name servers of the network nat; without it, the host's own", "[\"9.9.9.9\"]"),
+    ("host_ports", "the host's TCP ports that guests may reach by the network nat", "[5432]"),
     (
         "ready_seconds",
         "how long a start may take to reach each readiness stage; 60 with KVM, 240 without",
@@ -56,6 +66,14 @@ pub struct Config {
     /// The private key that enters VMs; none is a pair that banger makes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssh_key: Option<PathBuf>,
+    /// The addresses of the network `nat`; none is a /24 that nothing else here has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subnet: Option<Ipv4Net>,
+    /// The name servers of the network `nat`; none are the host's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Vec<Ipv4Addr>>,
+    /// The host's TCP ports that guests may reach by the network `nat`.
+    pub host_ports: Vec<u16>,
     /// How long a start may take to reach each readiness stage, in seconds;
     /// none is 60 with KVM and 240 without.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -73,6 +91,9 @@ impl Default for Config {
             firecracker_bin: None,
             opencode: true,
             ssh_key: None,
+            subnet: None,
+            dns: None,
+            host_ports: Vec::new(),
             ready_seconds: None,
         }
     }
@@ -172,6 +193,15 @@ impl Config {
         if self.ready_seconds.is_some_and(|seconds| !(1..=86_400).contains(&seconds)) {
             return invalid("'ready_seconds' must be 1 to 86400");
         }
+        if let Some(Err(why)) = self.subnet.map(check_subnet) {
+            return invalid(&format!("'subnet': {why}"));
+        }
+        if self.dns.as_ref().is_some_and(|servers| !(1..=DNS_MAX).contains(&servers.len())) {
+            return invalid("'dns' must name 1 to 3 servers");
+        }
+        if self.host_ports.len() > HOST_PORTS_MAX || self.host_ports.contains(&0) {
+            return invalid("'host_ports' must be at most 64 ports, none of them 0");
+        }
         let paths = [("ssh_key", &self.ssh_key), ("firecracker_bin", &self.firecracker_bin)];
         for (key, path) in paths {
             if path.as_ref().is_some_and(|path| !path.is_absolute()) {
@@ -208,6 +238,9 @@ mod tests {
         insta::assert_snapshot!(why("memroy = \"1G\""), @"unknown key 'memroy'; did you mean 'memory'?");
         insta::assert_snapshot!(why("zzz = 1"), @"unknown key 'zzz'");
         insta::assert_snapshot!(why("ready_seconds = 0"), @"'ready_seconds' must be 1 to 86400");
+        insta::assert_snapshot!(why("subnet = \"8.8.8.0/24\""), @"'subnet': 8.8.8.0/24 is not private: choose one in 10/8, 172.16/12 or 192.168/16");
+        insta::assert_snapshot!(why("dns = []"), @"'dns' must name 1 to 3 servers");
+        insta::assert_snapshot!(why("host_ports = [0]"), @"'host_ports' must be at most 64 ports, none of them 0");
         insta::assert_snapshot!(why("ssh_key = \"key\""), @"'ssh_key' must be an absolute path");
         insta::assert_snapshot!(why("vmm = \"xen\""), @r#"
         TOML parse error at line 1, column 7

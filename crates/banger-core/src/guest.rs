@@ -71,24 +71,25 @@ impl GuestFile {
 }
 
 /// The network of a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestNetwork {
     /// The address of eth0.
     pub ip: StaticIp,
-    /// The name server.
-    pub dns: Ipv4Addr,
+    /// The name servers.
+    pub dns: Vec<Ipv4Addr>,
 }
 
 impl GuestNetwork {
     /// QEMU's user network, whose addresses are fixed (QEMU manual, `-netdev user`).
-    pub const USER: Self = Self {
-        ip: StaticIp {
+    #[must_use]
+    pub fn user() -> Self {
+        let ip = StaticIp {
             address: Ipv4Addr::new(10, 0, 2, 15),
             gateway: Ipv4Addr::new(10, 0, 2, 2),
             prefix: 24,
-        },
-        dns: Ipv4Addr::new(10, 0, 2, 3),
-    };
+        };
+        Self { ip, dns: vec![Ipv4Addr::new(10, 0, 2, 3)] }
+    }
 }
 
 /// What makes one guest different from another.
@@ -99,7 +100,7 @@ pub struct Identity<'a> {
     /// Its name, which is the guest's host name.
     pub name: &'a Name,
     /// Its network, if it has one.
-    pub network: Option<GuestNetwork>,
+    pub network: Option<&'a GuestNetwork>,
     /// The SSH host key, in OpenSSH's private format.
     pub host_key: &'a str,
     /// The same key's public line.
@@ -124,14 +125,14 @@ pub fn files(guest: &Identity<'_>) -> Vec<GuestFile> {
             ),
         ),
         GuestFile::new("etc/machine-id", 0o444, format!("{0}{0}\n", guest.id)),
-        GuestFile::new("etc/banger/network", 0o644, network_config(guest.network.as_ref())),
+        GuestFile::new("etc/banger/network", 0o644, network_config(guest.network)),
         GuestFile::new(BOOTSTRAP_PATH, 0o755, BOOTSTRAP),
         GuestFile::new("etc/ssh/ssh_host_ed25519_key", 0o600, guest.host_key),
         GuestFile::new("etc/ssh/ssh_host_ed25519_key.pub", 0o644, guest.host_key_pub),
         GuestFile::new("etc/ssh/banger_authorized_keys", 0o644, guest.authorized_keys),
     ];
-    if let Some(network) = &guest.network {
-        let dns = format!("nameserver {}\n", network.dns);
+    if let Some(network) = guest.network {
+        let dns: String = network.dns.iter().map(|ip| format!("nameserver {ip}\n")).collect();
         files.push(GuestFile::new("etc/resolv.conf", 0o644, dns));
     }
     // Without a password the file is written empty and unreadable, so that one of an earlier
@@ -180,7 +181,7 @@ mod tests {
         files(&Identity {
             id,
             name,
-            network,
+            network: network.as_ref(),
             host_key: "KEY\n",
             host_key_pub: "ssh-ed25519 AAAA\n",
             authorized_keys: "ssh-ed25519 BBBB me\n",
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn a_guest_gets_its_identity_with_the_right_modes() {
         let (id, name) = (VmId::from_bits(1), "dev".parse().unwrap());
-        let files = identity(&id, &name, Some(GuestNetwork::USER), Some("secret"));
+        let files = identity(&id, &name, Some(GuestNetwork::user()), Some("secret"));
         let list: Vec<_> = files.iter().map(|f| format!("{:o} {}", f.mode, f.path)).collect();
         insta::assert_snapshot!(list.join("\n"), @r"
         644 etc/hostname

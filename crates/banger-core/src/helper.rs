@@ -1,14 +1,16 @@
 //! What `bangerd` and `banger-helper` say to each other: a line of JSON each
 //! way in turn, over the helper's standard input and output.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::id::VmId;
 
 /// The version of this protocol. A helper of another one is not used.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// The longest line, in bytes.
 pub const LINE_MAX: usize = 16 << 10;
 
@@ -36,6 +38,28 @@ pub enum Verb {
     DmRemove {
         /// The VM.
         vm: VmId,
+    },
+    /// Makes the caller's bridge and all that its guests' packets need, and brings what is there
+    /// up to date. `NetDown` takes away what is left of it if it fails.
+    NetUp {
+        /// Its addresses.
+        subnet: Ipv4Net,
+        /// The name servers that guests may ask.
+        dns: Vec<Ipv4Addr>,
+        /// The host's TCP ports that guests may reach.
+        host_ports: Vec<u16>,
+    },
+    /// Removes it. Fine if it is gone.
+    NetDown,
+    /// Makes a tap device on the caller's bridge that the caller can open.
+    TapCreate {
+        /// The guest's address, which names it.
+        address: Ipv4Addr,
+    },
+    /// Removes it. Fine if it is gone.
+    TapRemove {
+        /// The guest's address.
+        address: Ipv4Addr,
     },
     /// Starts Firecracker as the caller, who need not be able to open `/dev/kvm`.
     VmmStart {
@@ -70,6 +94,8 @@ pub enum Answer {
         no_mapper: Option<String>,
         /// Why no VMM can be started, if so.
         no_vmm: Option<String>,
+        /// Why there can be no network `nat`, if so.
+        no_net: Option<String>,
     },
     /// To what has nothing to tell.
     Nothing,

@@ -17,6 +17,7 @@ pub mod helper;
 pub mod id;
 pub mod image;
 pub mod name;
+pub mod net;
 pub mod operation;
 pub mod policy;
 pub mod resource;

@@ -1,12 +1,15 @@
 //! Host resources: what is written down before it is acquired, and released
 //! in reverse order.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 use crate::helper::root_device;
 use crate::id::VmId;
+use crate::net::{bridge, tap};
 use crate::size::Size;
 use crate::vm::RootDisk;
 
@@ -65,6 +68,24 @@ pub enum ResourceSpec {
         /// The root overlay.
         overlay: PathBuf,
     },
+    /// A user's side of the network `nat`: a bridge, and what the kernel does with its packets.
+    Network {
+        /// Whose it is.
+        uid: u32,
+        /// Its addresses.
+        subnet: Ipv4Net,
+        /// The name servers that guests may ask.
+        dns: Vec<Ipv4Addr>,
+        /// The host's TCP ports that guests may reach.
+        host_ports: Vec<u16>,
+    },
+    /// A VM's tap device on that bridge.
+    Tap {
+        /// Whose it is.
+        uid: u32,
+        /// The guest's address, which names it.
+        address: Ipv4Addr,
+    },
     /// A work disk: the seed, copied and grown. One that is there is grown.
     WorkDisk {
         /// Its path.
@@ -93,6 +114,8 @@ impl std::fmt::Display for ResourceSpec {
             Self::RootDevice { uid, vm, .. } => {
                 write!(f, "root device {}", root_device(*uid, vm))
             }
+            Self::Network { uid, .. } => write!(f, "network {}", bridge(*uid)),
+            Self::Tap { address, .. } => write!(f, "tap {}", tap(*address)),
             Self::WorkDisk { path, .. } => write!(f, "work disk {}", path.display()),
             Self::Process { role: Role::Vsock, .. } => f.write_str("vsock process"),
             Self::Process { .. } => f.write_str("VMM process"),

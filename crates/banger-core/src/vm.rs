@@ -18,6 +18,7 @@ use utoipa::ToSchema;
 
 use crate::id::{ImageId, VmId};
 use crate::name::Name;
+use crate::net::Lease;
 use crate::size::Size;
 
 /// The guest port of the opencode server.
@@ -63,6 +64,9 @@ pub enum RootDisk {
 pub enum Network {
     /// QEMU's user network: outbound only, no privilege.
     User,
+    /// A tap on the user's bridge, with an address that the host can reach, and outbound by
+    /// address translation.
+    Nat,
     /// No network; SSH and guest ports work all the same.
     None,
 }
@@ -120,6 +124,9 @@ pub struct Vm {
     /// Whether its making is complete: it was made not to be started, or its
     /// agent has answered once. Until then a failure undoes all of it.
     pub complete: bool,
+    /// What it has of the network `nat`, from its first start on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Lease>,
     /// Its current run, while there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,

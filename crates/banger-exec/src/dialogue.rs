@@ -61,6 +61,11 @@ impl Dialogue {
         }
     }
 
+    /// Whether the program is there to be asked. One that ends just now may be taken to be.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     fn say(&mut self, line: &str) -> io::Result<()> {
         let input = self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
         input.write_all(format!("{line}\n").as_bytes())

@@ -51,9 +51,11 @@ tools! {
     Dmsetup "dmsetup" "dmsetup" "root disks by the device mapper";
     E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
     Firecracker "firecracker" "firecracker (a release of its project)" "running VMs on hosts with KVM";
+    Ip "ip" "iproute2" "the network nat";
     Mke2fs "mke2fs" "e2fsprogs" "making root file systems and work seeds";
     Mmdebstrap "mmdebstrap" "mmdebstrap" "building Debian images";
     Newuidmap "newuidmap" "uidmap" "building images without root (mmdebstrap and unshare run it)";
+    Nft "nft" "nftables" "the network nat";
     QemuImg "qemu-img" "qemu-utils" "qcow2 root overlays";
     QemuSystem "qemu-system-x86_64" "qemu-system-x86" "running VMs";
     Resize2fs "resize2fs" "e2fsprogs" "growing work disks";

@@ -6,8 +6,10 @@
 //! in is not trusted; `docs/security.md` says what it guards against.
 
 mod caller;
+mod firewall;
 mod loops;
 mod mapper;
+mod net;
 mod serve;
 mod vmm;
 
@@ -58,13 +60,12 @@ impl HelperError {
     }
 }
 
-/// One program of `tools` and no other: the file itself, not a link to it, which nobody but root
-/// can change.
-fn trusted(tools: &Tools, tool: Tool) -> Result<Tools, String> {
+/// A program: the file itself, not a link to it, which nobody but root can change.
+fn trusted(tools: &Tools, tool: Tool) -> Result<PathBuf, String> {
     let path = tools.path(tool).map_err(|error| error.to_string())?;
     let real = path.canonicalize().map_err(|error| format!("{}: {error}", path.display()))?;
     roots_alone(&real)?;
-    Ok(Tools::default().with(tool, real))
+    Ok(real)
 }
 
 /// The folders that the helper takes programs from: root's, whatever `PATH` says.

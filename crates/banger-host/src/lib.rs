@@ -8,7 +8,9 @@ pub mod helper;
 mod memory;
 pub mod privileged;
 mod process;
+mod resolver;
 mod resources;
+mod routes;
 mod snapshot;
 mod version;
 
@@ -18,7 +20,9 @@ pub use facts::{Kvm, boot_id, kvm, tsc_khz};
 pub use memory::{share_one_heap, trim};
 pub use privileged::{AskError, Helper, Ready, Sudo};
 pub use process::{Exit, Usage, exit_handle, find, identify, is_alive, kill, usage};
+pub use resolver::name_servers;
 pub use resources::{Ended, Host, HostOps};
+pub use routes::{Route, routes};
 pub use version::{OLDEST_QEMU, QemuVersion, qemu_version};
 
 use std::path::{Path, PathBuf};

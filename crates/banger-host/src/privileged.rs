@@ -41,6 +41,8 @@ pub struct Ready {
     pub no_mapper: Option<String>,
     /// Why Firecracker cannot be started by the helper, if so.
     pub no_vmm: Option<String>,
+    /// Why there can be no network `nat`, if so.
+    pub no_net: Option<String>,
 }
 
 /// What does things as root. Tests put a fake in its place.
@@ -94,7 +96,9 @@ impl Helper for Sudo {
     fn ask(&self, verb: &Verb) -> Result<Answer, AskError> {
         let verb = &self.0.below(verb)?;
         let mut session = lock(&self.0.session);
-        let mut current = match session.take() {
+        // One that was killed while it was idle has done nothing by halves.
+        let known = session.take().and_then(|mut s| s.dialogue.is_alive().then_some(s));
+        let mut current = match known {
             Some(current) => current,
             None => self.start()?,
         };
@@ -133,7 +137,12 @@ impl Inner {
         let paths = match &mut verb {
             Verb::DmCreate { base, overlay, .. } => vec![base, overlay],
             Verb::VmmStart { log, .. } => vec![log],
-            Verb::Open { .. } | Verb::DmRemove { .. } => vec![],
+            Verb::Open { .. }
+            | Verb::DmRemove { .. }
+            | Verb::NetUp { .. }
+            | Verb::NetDown
+            | Verb::TapCreate { .. }
+            | Verb::TapRemove { .. } => vec![],
         };
         for path in paths {
             let below = path.strip_prefix(&self.state_dir);
@@ -157,8 +166,8 @@ impl Inner {
         let open = Verb::Open { state_dir: self.state_dir.clone() };
         let reply = ask(&mut dialogue, &open).map_err(|error| not_ready(error.to_string()))?;
         match done(reply)? {
-            Answer::Opened { protocol: PROTOCOL, no_mapper, no_vmm } => {
-                let ready = Ready { no_mapper, no_vmm };
+            Answer::Opened { protocol: PROTOCOL, no_mapper, no_vmm, no_net } => {
+                let ready = Ready { no_mapper, no_vmm, no_net };
                 Ok(Session { dialogue, ready, last: Instant::now() })
             }
             _ => Err(not_ready("banger-helper is of another version of banger".to_owned())),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_core::helper::{Answer, Verb};
+use banger_core::net::{bridge, tap};
 use banger_core::resource::{Observed, ProcessId, ResourceSpec, Role};
 use banger_core::size::Size;
 use banger_core::vm::RootDisk;
@@ -187,6 +188,11 @@ fn kvm_is_denied() -> bool {
     opened.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
+/// Whether there is a network device of that name.
+fn link_exists(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}
+
 fn tool(role: Role) -> Tool {
     match role {
         Role::Vmm => Tool::QemuSystem,
@@ -271,6 +277,13 @@ impl HostOps for Host {
                 let (base, overlay) = (base.clone(), overlay.clone());
                 self.helper.ask(&Verb::DmCreate { vm: vm.clone(), base, overlay })?;
             }
+            ResourceSpec::Network { subnet, dns, host_ports, .. } => {
+                let (subnet, dns, host_ports) = (*subnet, dns.clone(), host_ports.clone());
+                self.helper.ask(&Verb::NetUp { subnet, dns, host_ports })?;
+            }
+            ResourceSpec::Tap { address, .. } => {
+                self.helper.ask(&Verb::TapCreate { address: *address })?;
+            }
             ResourceSpec::Process { .. } => return self.start(spec),
         }
         Ok(Observed::default())
@@ -295,6 +308,18 @@ impl HostOps for Host {
             ResourceSpec::RootDevice { uid, vm, .. } => {
                 if snapshot::is_there(*uid, vm)? {
                     self.helper.ask(&Verb::DmRemove { vm: vm.clone() })?;
+                }
+                Ok(())
+            }
+            ResourceSpec::Network { uid, .. } => {
+                if link_exists(&bridge(*uid)) {
+                    self.helper.ask(&Verb::NetDown)?;
+                }
+                Ok(())
+            }
+            ResourceSpec::Tap { address, .. } => {
+                if link_exists(&tap(*address)) {
+                    self.helper.ask(&Verb::TapRemove { address: *address })?;
                 }
                 Ok(())
             }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use banger_core::helper::{Answer, Verb, root_device};
+use banger_core::net::{bridge, tap};
 use banger_core::resource::{Observed, ProcessId, ResourceSpec};
 use banger_exec::Cancel;
 use banger_host::{AskError, Ended, Helper, HostError, HostOps, Ready};
@@ -35,7 +36,7 @@ impl Helper for Root {
     }
 
     fn ready(&self) -> Result<Ready, AskError> {
-        self.asked(Ok(Ready { no_mapper: None, no_vmm: None }))
+        self.asked(Ok(Ready { no_mapper: None, no_vmm: None, no_net: None }))
     }
 }
 
@@ -81,6 +82,14 @@ impl HostOps for Host {
                     let made = self.world.add_device(&root_device(*uid, vm), [base, overlay]);
                     return made.map(|()| Observed::default()).map_err(HostError::Processes);
                 }
+                ResourceSpec::Network { uid, .. } => {
+                    self.world.add_link(bridge(*uid), None).map_err(HostError::Processes)?;
+                    return Ok(Observed::default());
+                }
+                ResourceSpec::Tap { uid, address } => {
+                    let made = self.world.add_link(tap(*address), Some(&bridge(*uid)));
+                    return made.map(|()| Observed::default()).map_err(HostError::Processes);
+                }
                 _ => return self.files.ensure(spec, cancel),
             };
             let running = self.world.find(*role, args);
@@ -99,6 +108,12 @@ impl HostOps for Host {
                 ResourceSpec::RootDevice { uid, vm, .. } => {
                     let removed = self.world.remove_device(&root_device(*uid, vm), vm);
                     return removed.map_err(HostError::Processes);
+                }
+                ResourceSpec::Network { uid, .. } => {
+                    return self.world.remove_link(&bridge(*uid)).map_err(HostError::Processes);
+                }
+                ResourceSpec::Tap { address, .. } => {
+                    return self.world.remove_link(&tap(*address)).map_err(HostError::Processes);
                 }
                 _ => return self.files.release(spec, observed),
             }

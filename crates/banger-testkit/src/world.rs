@@ -34,6 +34,8 @@ struct Shared {
     processes: Mutex<BTreeMap<u32, Process>>,
     /// The names of block devices.
     devices: Mutex<BTreeSet<String>>,
+    /// Network devices, and what each is attached to.
+    links: Mutex<BTreeMap<String, Option<String>>>,
     /// How many of the next guests do not boot well.
     bad_boots: AtomicU32,
     runtime: Handle,
@@ -80,6 +82,7 @@ impl World {
             dir,
             processes: Mutex::default(),
             devices: Mutex::default(),
+            links: Mutex::default(),
             bad_boots: AtomicU32::new(0),
             runtime: runtime()?,
         })))
@@ -206,6 +209,36 @@ impl World {
         }
         self.lock_devices().remove(name);
         Ok(())
+    }
+
+    /// The network devices that there are.
+    #[must_use]
+    pub fn links(&self) -> Vec<String> {
+        self.lock_links().keys().cloned().collect()
+    }
+
+    /// Makes a network device, attached to one that is there. Fine if there is one.
+    pub(crate) fn add_link(&self, name: String, to: Option<&str>) -> std::io::Result<()> {
+        let mut links = self.lock_links();
+        if to.is_some_and(|to| !links.contains_key(to)) {
+            return Err(std::io::ErrorKind::NotFound.into());
+        }
+        links.insert(name, to.map(str::to_owned));
+        Ok(())
+    }
+
+    /// Removes a network device, to which nothing may be attached any more.
+    pub(crate) fn remove_link(&self, name: &str) -> std::io::Result<()> {
+        let mut links = self.lock_links();
+        if links.values().any(|to| to.as_deref() == Some(name)) {
+            return Err(std::io::ErrorKind::ResourceBusy.into());
+        }
+        links.remove(name);
+        Ok(())
+    }
+
+    fn lock_links(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
+        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_devices(&self) -> MutexGuard<'_, BTreeSet<String>> {

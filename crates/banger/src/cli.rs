@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::{Bench, BenchList, BenchProxy, BenchStart, BenchVms};
 pub use guest::{Forward, Logs, Ports, Rename, Set, Stats};
-pub use host::{Completions, Config, Doctor, Shell};
+pub use host::{Completions, Config, Doctor, Shell, SshConfig};
 
 use crate::complete;
 
@@ -59,6 +59,9 @@ pub enum Command {
     /// Show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
+    /// Let ssh, scp, rsync and editors reach VMs as NAME.banger
+    #[command(after_help = host::SSH_CONFIG_HELP)]
+    SshConfig(SshConfig),
     /// Print a script that lets a shell complete commands and names
     #[command(after_help = host::COMPLETIONS_HELP)]
     Completions(Completions),
@@ -74,6 +77,14 @@ fn key(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("neither a name nor an id: those are of lowercase letters, digits and '-'".to_owned())
+}
+
+/// What makes a VM's name one that ssh's configuration knows.
+pub const SUFFIX: &str = ".banger";
+
+/// The VM that ssh calls so.
+pub fn vm_of_host(text: &str) -> Result<String, String> {
+    key(text.strip_suffix(SUFFIX).unwrap_or(text))
 }
 
 /// How results are printed.
@@ -148,6 +159,9 @@ pub enum Vm {
     /// Connect standard input and output to a TCP port of the guest
     #[command(hide = true)]
     Proxy(Proxy),
+    /// Print the line of known_hosts that pins a VM's key
+    #[command(hide = true)]
+    KnownHost(KnownHost),
 }
 
 #[derive(Debug, Args)]
@@ -170,11 +184,13 @@ pub struct Create {
     /// The work disk, mounted at /root [default: from the configuration, 8G]
     #[arg(long, value_name = "SIZE")]
     pub disk: Option<Size>,
-    /// The network [default: user; none with firecracker]
+    /// The network [default: user; with firecracker nat, if there can be one]
     #[arg(long, value_enum)]
     pub network: Option<NetworkArg>,
-    /// What runs it: firecracker needs KVM, and has no network so far
-    /// [default: from the configuration, qemu]
+    /// The network nat
+    #[arg(long, conflicts_with = "network")]
+    pub nat: bool,
+    /// What runs it: firecracker needs KVM [default: from the configuration, qemu]
     #[arg(long, value_enum)]
     pub vmm: Option<VmmArg>,
     /// How the root overlay lies on the host [default: the first that is instant]
@@ -206,6 +222,8 @@ pub struct Wait {
 pub enum NetworkArg {
     /// Outbound only, without privilege
     User,
+    /// An address that this machine can reach, and outbound; needs sudo (see 'banger doctor')
+    Nat,
     /// None; SSH and guest ports work all the same
     None,
 }
@@ -251,6 +269,7 @@ impl From<NetworkArg> for Network {
     fn from(arg: NetworkArg) -> Self {
         match arg {
             NetworkArg::User => Self::User,
+            NetworkArg::Nat => Self::Nat,
             NetworkArg::None => Self::None,
         }
     }
@@ -341,9 +360,15 @@ pub struct Exec {
 }
 
 #[derive(Debug, Args)]
+pub struct KnownHost {
+    /// The VM, with or without .banger: it is pinned by this name
+    pub host: String,
+}
+
+#[derive(Debug, Args)]
 pub struct Proxy {
-    /// The VM: name, id or start of the id
-    #[arg(value_parser = key, add = complete::a_vm())]
+    /// The VM: name, id or start of the id; .banger may follow
+    #[arg(value_parser = vm_of_host, add = complete::a_vm())]
     pub vm: String,
     /// The port in the guest
     pub port: u16,

@@ -10,6 +10,7 @@ mod guest;
 mod image;
 mod inspect;
 mod ssh;
+mod ssh_config;
 mod stats;
 mod vm;
 
@@ -31,6 +32,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Doctor(format) => doctor::run(format).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Config(command) => config::run(command),
+        Command::SshConfig(args) => ssh_config::run(args),
         Command::Completions(args) => {
             let called = std::env::args_os().next().unwrap_or_else(|| "banger".into());
             output::line(complete::script(args.shell, called)?.trim_end());

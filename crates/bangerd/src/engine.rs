@@ -6,6 +6,7 @@
 mod define;
 mod inspect;
 pub mod logs;
+mod network;
 pub mod oplog;
 pub mod reconcile;
 pub mod resources;
@@ -73,6 +74,8 @@ struct Inner {
     parts: Parts,
     tasks: Mutex<HashMap<VmId, Task>>,
     cancels: Mutex<HashMap<OperationId, Cancel>>,
+    /// Held by whoever looks at or changes what VMs share of the network `nat`.
+    network: tokio::sync::Mutex<()>,
 }
 
 /// A VM's task as the others see it.
@@ -92,8 +95,8 @@ impl Engine {
     /// An engine that knows no VM yet; [`reconcile`] brings in those that exist.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let (tasks, cancels) = Default::default();
-        Self(Arc::new(Inner { parts, tasks, cancels }))
+        let (tasks, cancels, network) = Default::default();
+        Self(Arc::new(Inner { parts, tasks, cancels, network }))
     }
 
     /// Begins an operation of `kind`.

@@ -12,6 +12,7 @@ use banger_image::build::BuildError;
 use banger_image::parts::Damage;
 use banger_image::seed::SeedError;
 use banger_wire::WireError;
+use ipnet::Ipv4Net;
 
 use crate::store::StoreError;
 use crate::vmm::firecracker::FirecrackerError;
@@ -56,6 +57,12 @@ pub enum OpError {
         /// How.
         how: String,
     },
+    /// All addresses of the network `nat` are taken.
+    #[error("all addresses of {0} are taken by VMs")]
+    NoAddress(Ipv4Net),
+    /// Every subnet that banger would choose is part of a network of this host.
+    #[error("172.28.0.0/14 has no /24 that is in no other network of this host")]
+    NoSubnet,
     /// A disk that was there is gone: somebody removed it.
     #[error("the VM's disk {} is gone; it is not made anew, as what was on it would be forgotten", .0.display())]
     DiskGone(PathBuf),
@@ -175,6 +182,12 @@ impl OpError {
             Self::Misbooted { .. } => {
                 Some("start it again when this machine has less to do".to_owned())
             }
+            Self::NoAddress(_) => Some(
+                "delete VMs of the network nat, or stop them all and set a larger 'subnet' in the \
+                 configuration"
+                    .to_owned(),
+            ),
+            Self::NoSubnet => Some("set 'subnet' in the configuration".to_owned()),
             Self::DiskGone(_) => Some("put the file back, or delete the VM".to_owned()),
             Self::VsockEnded => {
                 Some("start it again; vsock.log in its folder tells why".to_owned())

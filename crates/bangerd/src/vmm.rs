@@ -6,6 +6,8 @@ pub mod qmp;
 
 use std::path::{Path, PathBuf};
 
+use banger_core::guest::GuestNetwork;
+
 /// The guest's vsock CID. Each VM has its own hybrid vsock socket, so
 /// all can have the same: the first that is free for guests (vsock(7)).
 pub const GUEST_CID: u32 = 3;
@@ -47,6 +49,8 @@ pub struct Boot {
     pub root: PathBuf,
     /// The kernel's command line.
     pub boot_args: String,
+    /// What the guest is told of its network, if it has one.
+    pub network: Option<GuestNetwork>,
     /// Whether KVM works here.
     pub kvm: bool,
 }

@@ -16,6 +16,13 @@ use super::{As, Ran, Sandbox, Stock};
 const SET_UP: &str = r#"
 set -e
 modprobe kvm_amd
+# What Docker makes of a host's packet filter.
+nft -f - <<'END'
+table ip filter {
+    chain DOCKER-USER { }
+    chain FORWARD { type filter hook forward priority filter; policy drop; jump DOCKER-USER; }
+}
+END
 [ -c /dev/kvm ]
 install -m 755 /root/bin/* /usr/local/bin/
 for user in dev eve plain; do id $user >/dev/null 2>&1 || useradd --create-home --shell /bin/bash $user; done
@@ -25,7 +32,7 @@ mount --bind /root/dev /home/dev
 if ! [ -d /home/dev/config ]; then
     mkdir -p /home/dev/config/banger
     # One emulation inside another.
-    echo 'ready_seconds = 400' > /home/dev/config/banger/config.toml
+    printf 'ready_seconds = 400\nhost_ports = [7000]\n' > /home/dev/config/banger/config.toml
     chmod 700 /home/dev/state /home/dev/state/banger
     chown -R dev: /home/dev/
 fi

@@ -17,12 +17,14 @@ impl Scene<'_> {
                 return Check::warning(NAME, detail).remedy(remedy);
             }
         };
-        match &ready.no_mapper {
-            None => Check::ok(NAME, "ready: root disks are snapshots by the device mapper"),
-            // A host without one, or without dmsetup: the rest of the helper works.
-            Some(why) => {
-                Check::ok(NAME, format!("ready; no snapshots by the device mapper: {why}"))
-            }
+        // A host without a device mapper, or without dmsetup: the rest of the helper works.
+        let disks = match &ready.no_mapper {
+            None => "ready: root disks are snapshots by the device mapper".to_owned(),
+            Some(why) => format!("ready; no snapshots by the device mapper: {why}"),
+        };
+        match &ready.no_net {
+            None => Check::ok(NAME, format!("{disks}; the network nat can be had")),
+            Some(why) => Check::ok(NAME, format!("{disks}; no network nat: {why}")),
         }
     }
 }

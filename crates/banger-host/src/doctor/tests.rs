@@ -40,7 +40,7 @@ impl FakeHost {
                 reflink: Some(true),
                 writable: true,
             },
-            helper: Ok(Ready { no_mapper: None, no_vmm: None }),
+            helper: Ok(Ready { no_mapper: None, no_vmm: None, no_net: None }),
             dir,
         };
         for (path, text) in [
@@ -125,7 +125,7 @@ fn sudo_is_optional_and_told_how_to_get() {
       sudo make install, then banger doctor --sudoers | sudo tee /etc/sudoers.d/banger
     ");
     let why = "this kernel has no device mapper".to_owned();
-    host.helper = Ok(Ready { no_mapper: Some(why), no_vmm: None });
+    host.helper = Ok(Ready { no_mapper: Some(why), no_vmm: None, no_net: None });
     assert_eq!(host.complaints(), "");
 }
 

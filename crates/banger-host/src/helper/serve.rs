@@ -9,6 +9,7 @@ use banger_exec::{HostRunner, Tool, Tools};
 use super::caller::Access;
 use super::loops::LoopDevice;
 use super::mapper::{self, Layers, Mapper};
+use super::net::{self, Net};
 use super::{Caller, HelperError, StateDir, trusted, vmm};
 
 /// What one session holds.
@@ -23,9 +24,21 @@ impl Server {
     /// A session of `caller`'s.
     #[must_use]
     pub fn new(caller: Caller, tools: Tools) -> Self {
-        // Without it each use fails; `open` says why.
-        let runner = HostRunner::new(trusted(&tools, Tool::Dmsetup).unwrap_or_default());
+        // Without one each use fails; `open` says why.
+        let trusted = [Tool::Dmsetup, Tool::Ip, Tool::Nft].into_iter().fold(
+            Tools::default(),
+            |found, tool| match trusted(&tools, tool) {
+                Ok(path) => found.with(tool, path),
+                Err(_) => found,
+            },
+        );
+        let runner = HostRunner::new(trusted);
         Self { caller, tools, runner, state: None }
+    }
+
+    /// Which of these programs is not there to be used.
+    fn missing(&self, tools: &[Tool]) -> Option<String> {
+        tools.iter().find_map(|tool| trusted(&self.tools, *tool).err())
     }
 
     /// Does what a line asks for. Returns how it was understood, too.
@@ -53,15 +66,25 @@ impl Server {
             blocks: Path::new("/sys/block"),
             nodes: Path::new("/dev/mapper"),
         };
+        let net = Net {
+            runner: &self.runner,
+            caller: self.caller,
+            devices: Path::new("/sys/class/net"),
+            proc: Path::new("/proc"),
+            keep: Path::new("/run/banger"),
+        };
         let state = match (&verb, &self.state) {
             (Verb::Open { state_dir }, None) => {
                 self.state = Some(StateDir::open(state_dir, self.caller)?);
                 return Ok(Answer::Opened {
                     protocol: PROTOCOL,
-                    no_mapper: trusted(&self.tools, Tool::Dmsetup)
-                        .err()
+                    no_mapper: self
+                        .missing(&[Tool::Dmsetup])
                         .or_else(|| mapper::obstacle(&self.runner)),
                     no_vmm: vmm::obstacle(&self.tools),
+                    no_net: self
+                        .missing(&[Tool::Ip, Tool::Nft])
+                        .or_else(|| net::obstacle(&self.runner)),
                 });
             }
             (Verb::Open { .. }, Some(_)) => {
@@ -84,6 +107,10 @@ impl Server {
                 mapper.create(&vm, layers)?;
             }
             Verb::DmRemove { vm } => mapper.remove(&vm)?,
+            Verb::NetUp { subnet, dns, host_ports } => net.up(subnet, &dns, &host_ports)?,
+            Verb::NetDown => net.down()?,
+            Verb::TapCreate { address } => net.add_tap(address)?,
+            Verb::TapRemove { address } => net.remove_tap(address)?,
             Verb::VmmStart { args, log } => {
                 let log = state.file(&log, Access::Append)?;
                 let pid = vmm::start(&self.tools, self.caller, &args, log)?;

@@ -34,5 +34,6 @@ fn prepare(tools: &Tools) -> Result<(Tools, u32), String> {
     if !kvm.file_type().is_char_device() || kvm.gid() == 0 || kvm.mode() & 0o060 != 0o060 {
         return Err(format!("{KVM} has no group that may use it"));
     }
-    Ok((trusted(tools, Tool::Firecracker)?, kvm.gid()))
+    let program = trusted(tools, Tool::Firecracker)?;
+    Ok((Tools::default().with(Tool::Firecracker, program), kvm.gid()))
 }

@@ -42,6 +42,25 @@ pub enum Config {
     Path,
 }
 
+/// Below the help of `ssh-config`.
+pub const SSH_CONFIG_HELP: &str = "\
+Examples:
+  banger ssh-config --install
+  rsync -a src/ dev.banger:src/
+  banger ssh-config > /tmp/c; ssh -F /tmp/c dev.banger
+
+It needs OpenSSH 8.5 or newer. No network is needed: it goes by vsock.";
+
+#[derive(Debug, Args)]
+pub struct SshConfig {
+    /// Write it beside banger's configuration, and include it in ~/.ssh/config
+    #[arg(long, conflicts_with = "remove")]
+    pub install: bool,
+    /// Take it out of there again
+    #[arg(long)]
+    pub remove: bool,
+}
+
 #[derive(Debug, Args)]
 pub struct Completions {
     /// The shell

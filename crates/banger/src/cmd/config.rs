@@ -131,6 +131,15 @@ mod tests {
         # the private key that enters VMs, its .pub beside it; without one, banger makes a pair (from the file)
         ssh_key = '/home/me/my "key"'
 
+        # the addresses of the network nat; without it, a /24 that nothing else here has (not set)
+        # subnet = "172.28.0.0/24"
+
+        # the name servers of the network nat; without it, the host's own (not set)
+        # dns = ["9.9.9.9"]
+
+        # the host's TCP ports that guests may reach by the network nat (default)
+        host_ports = []
+
         # how long a start may take to reach each readiness stage; 60 with KVM, 240 without (not set)
         # ready_seconds = 240
 

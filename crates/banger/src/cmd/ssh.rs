@@ -46,7 +46,8 @@ pub fn proxy_line(own: &Path, words: &[&str]) -> String {
         .join(" ")
 }
 
-fn percent(text: &str) -> String {
+/// What ssh reads back as it is where it expands %.
+pub fn percent(text: &str) -> String {
     text.replace('%', "%%")
 }
 

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use banger_core::api::{CreateVm, Secrets, StartVm};
+use banger_core::net::Lease;
 use banger_core::operation::Object;
 use banger_core::vm::{Network, RootDisk, StopCause, Vm, VmState, Vmm, WaitFor};
 use banger_wire::{Client, Method};
 
 use crate::cli::{self, Create, Delete, Show, Start};
-use crate::cmd::{change, forward, inspect, ssh, stats};
+use crate::cmd::{change, forward, inspect, ssh, ssh_config, stats};
 use crate::error::CommandError;
 use crate::follow::{self, Done, OK};
 use crate::{daemon, output};
@@ -33,6 +34,7 @@ pub async fn run(command: cli::Vm) -> Result<ExitCode, CommandError> {
         cli::Vm::Stats(args) => stats::run(args).await,
         cli::Vm::Rename(args) => change::rename(args).await,
         cli::Vm::Set(args) => change::set(args).await,
+        cli::Vm::KnownHost(args) => ssh_config::known_host(args).await,
         cli::Vm::Proxy(args) => ssh::proxy(&args.vm, args.port).await,
     }
 }
@@ -45,7 +47,7 @@ async fn create(args: Create) -> Result<ExitCode, CommandError> {
         vcpus: args.vcpus,
         memory: args.memory,
         disk: args.disk,
-        network: args.network.map(Network::from),
+        network: args.network.map(Network::from).or(args.nat.then_some(Network::Nat)),
         vmm: args.vmm.map(Vmm::from),
         root_disk: args.root_disk.map(RootDisk::from),
         opencode: args.no_opencode.then_some(false),
@@ -156,6 +158,7 @@ fn table(list: &[Vm], now: u64) -> String {
             vm.id.short().to_owned(),
             vm.state.name().to_owned(),
             uptime(vm),
+            vm.lease.as_ref().map_or_else(|| "-".to_owned(), |lease| lease.address.to_string()),
             vm.spec.image_name.to_string(),
             vm.spec.vcpus.to_string(),
             vm.spec.memory.to_string(),
@@ -163,7 +166,10 @@ fn table(list: &[Vm], now: u64) -> String {
         ]
     };
     let rows: Vec<_> = list.iter().map(row).collect();
-    output::table(&["NAME", "ID", "STATE", "UPTIME", "IMAGE", "VCPUS", "MEMORY", "DISK"], &rows)
+    output::table(
+        &["NAME", "ID", "STATE", "UPTIME", "IP", "IMAGE", "VCPUS", "MEMORY", "DISK"],
+        &rows,
+    )
 }
 
 async fn show(args: Show) -> Result<ExitCode, CommandError> {
@@ -206,6 +212,9 @@ fn describe(vm: &Vm) -> String {
         name(&spec.root_disk),
         spec.root_disk_reason,
     );
+    if let Some(Lease { address, mac, tap }) = &vm.lease {
+        text.push_str(&format!("\nip          {address} ({mac}, {tap})"));
+    }
     if let Some(run) = &vm.run {
         let stages = run.ready.iter().map(|r| format!("{} {}", r.stage, output::duration(r.ms)));
         let ready = stages.collect::<Vec<_>>().join(", ");

@@ -31,18 +31,17 @@ impl Engine {
             None => generated_name()?,
         };
         let vmm = request.vmm.unwrap_or(config.vmm);
-        let ready = match (request.root_disk, vmm) {
+        let ready = match (request.root_disk, vmm, request.network) {
             // sudo that is not allowed tells its administrator of each try.
-            (Some(RootDisk::Qcow2 | RootDisk::Clone), Vmm::Qemu) => {
+            (Some(RootDisk::Qcow2 | RootDisk::Clone), Vmm::Qemu, network)
+                if network != Some(Network::Nat) =>
+            {
                 Err(AskError::NotReady { why: "it was not asked".to_owned() })
             }
             _ => self.ready().await?,
         };
         let (root_disk, root_disk_reason) = choose_root_disk(request.root_disk, vmm, &ready)?;
-        let network = request.network.unwrap_or(match vmm {
-            Vmm::Qemu => Network::User,
-            Vmm::Firecracker => Network::None,
-        });
+        let network = choose_network(request.network, vmm, &ready)?;
         if vmm == Vmm::Firecracker {
             self.check_firecracker(&ready, vcpus, network, root_disk)?;
         }
@@ -68,6 +67,7 @@ impl Engine {
             state: VmState::Defined,
             created_at: now(),
             complete: false,
+            lease: None,
             run: None,
         })
     }
@@ -96,7 +96,7 @@ impl Engine {
         } else if vcpus > MAX_VCPUS {
             ("Firecracker gives a VM at most 32 vcpus", "ask for fewer")
         } else if network == Network::User {
-            ("the network 'user' is QEMU's", "use the network 'none': SSH needs none")
+            ("the network 'user' is QEMU's", "use 'nat', or 'none': SSH needs no network")
         } else if root_disk == RootDisk::Qcow2 {
             ("Firecracker cannot read qcow2", "use the root disk 'clone'")
         } else {
@@ -139,6 +139,28 @@ fn choose_root_disk(
     Ok(chosen)
 }
 
+/// The network that is asked for; else QEMU's own, and with Firecracker the one that there can be.
+fn choose_network(
+    asked: Option<Network>,
+    vmm: Vmm,
+    ready: &Result<Ready, AskError>,
+) -> Result<Network, ApiError> {
+    let no_nat = match ready {
+        Ok(Ready { no_net, .. }) => no_net.clone(),
+        Err(error) => Some(error.to_string()),
+    };
+    match (asked, vmm, no_nat) {
+        (Some(Network::Nat), _, Some(why)) => {
+            let why = format!("the network 'nat' is not possible here: {why}");
+            Err(invalid(why).remedy(SUDO_REMEDY))
+        }
+        (Some(asked), ..) => Ok(asked),
+        (None, Vmm::Qemu, _) => Ok(Network::User),
+        (None, Vmm::Firecracker, None) => Ok(Network::Nat),
+        (None, Vmm::Firecracker, Some(_)) => Ok(Network::None),
+    }
+}
+
 fn invalid(why: impl Into<String>) -> ApiError {
     ApiError::new(ErrorKind::Invalid, why)
 }
@@ -155,10 +177,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_network_is_chosen_by_what_there_can_be() {
+        let not_ready = || AskError::NotReady { why: "a password is required".to_owned() };
+        let ready = |no_net| Ok(Ready { no_mapper: None, no_vmm: None, no_net });
+        let mut chosen = String::new();
+        for host in [ready(None), ready(Some("no nft".to_owned())), Err(not_ready())] {
+            for vmm in [Vmm::Qemu, Vmm::Firecracker] {
+                let network = choose_network(None, vmm, &host).unwrap();
+                chosen.push_str(&format!("{vmm}: {network:?}\n"));
+            }
+            let asked = choose_network(Some(Network::Nat), Vmm::Qemu, &host);
+            let asked = asked.map_or_else(|error| error.message, |network| format!("{network:?}"));
+            chosen.push_str(&format!("asked: {asked}\n"));
+        }
+        insta::assert_snapshot!(chosen, @"
+        qemu: User
+        firecracker: Nat
+        asked: Nat
+        qemu: User
+        firecracker: None
+        asked: the network 'nat' is not possible here: no nft
+        qemu: User
+        firecracker: None
+        asked: the network 'nat' is not possible here: sudo is not ready: a password is required
+        ");
+    }
+
+    #[test]
     fn the_first_root_disk_that_is_instant_is_chosen() {
         let not_ready = Err(AskError::NotReady { why: "a password is required".to_owned() });
         let ready = |no_mapper: Option<&str>| {
-            Ok(Ready { no_mapper: no_mapper.map(str::to_owned), no_vmm: None })
+            Ok(Ready { no_mapper: no_mapper.map(str::to_owned), no_vmm: None, no_net: None })
         };
         let hosts = [ready(None), ready(Some("this kernel has no device mapper")), not_ready];
         let mut chosen = String::new();

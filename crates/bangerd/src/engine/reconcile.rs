@@ -10,6 +10,7 @@ use banger_core::vm::{StopCause, Vm, VmState, Vmm, WaitFor};
 
 use crate::clock::now_ms;
 use crate::engine::Engine;
+use crate::engine::network::OWNER;
 use crate::engine::vm::VmCtx;
 use crate::error::OpError;
 use crate::store::{images, journal, operations, vms};
@@ -149,11 +150,11 @@ impl Engine {
                 Ok((journal::owners(db)?, vms.chain(images).collect::<HashSet<String>>()))
             })
             .await?;
-        for owner in owners.iter().filter(|owner| !known.contains(*owner)) {
+        for owner in owners.iter().filter(|owner| !known.contains(*owner) && *owner != OWNER) {
             // What fails is logged there, and tried again by the next daemon.
             self.release(owner, false).await?;
         }
-        Ok(())
+        Ok(self.network_idle().await?)
     }
 }
 

@@ -12,8 +12,16 @@ use crate::store::journal::{self, Entry, Scope};
 
 /// A resource that is written down and is yet to be acquired.
 pub(crate) struct Intended {
-    row: i64,
-    spec: ResourceSpec,
+    pub(crate) row: i64,
+    pub(crate) spec: ResourceSpec,
+}
+
+/// What became of a release.
+pub(crate) struct Released {
+    /// What failed.
+    failures: Vec<String>,
+    /// Whether there were taps among it.
+    taps: bool,
 }
 
 /// Writes down that `owner` is about to acquire resources, in that order.
@@ -69,7 +77,7 @@ impl Engine {
 
     /// Releases what `owner` holds, the last acquired first; only what a run
     /// acquired if `run_only`. Goes on after a failure: returns what failed,
-    /// whose rows stay.
+    /// whose rows stay. What only a tap of it needed goes with it.
     ///
     /// # Errors
     /// The database's.
@@ -78,8 +86,25 @@ impl Engine {
         owner: &str,
         run_only: bool,
     ) -> Result<Vec<String>, StoreError> {
+        let Released { failures, taps } = self.release_held(owner, run_only).await?;
+        if taps {
+            self.network_idle().await?;
+        }
+        Ok(failures)
+    }
+
+    /// Releases what `owner` holds, and no more.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn release_held(
+        &self,
+        owner: &str,
+        run_only: bool,
+    ) -> Result<Released, StoreError> {
         let row_owner = owner.to_owned();
         let held = self.store.read(move |db| journal::held(db, &row_owner, run_only)).await?;
+        let taps = held.iter().any(|entry| matches!(entry.spec, ResourceSpec::Tap { .. }));
         // The processes go first, for they were acquired last, and all at a time: each takes
         // a while to give its memory back.
         let (processes, others): (Vec<_>, Vec<_>) =
@@ -95,7 +120,7 @@ impl Engine {
         for entry in others {
             failures.extend(self.clone().release_one(owner.to_owned(), entry).await);
         }
-        Ok(failures)
+        Ok(Released { failures, taps })
     }
 
     /// Releases one resource and forgets it. Returns what failed.

@@ -182,7 +182,8 @@ impl VmCtx {
             .run(move |db| {
                 vms::update(db, &row)?;
                 let append = |kind| operations::append(db, operation.as_ref(), at, &kind);
-                if (&row.name, &row.spec) != (&before.name, &before.spec) {
+                let shown = |vm: &Vm| (vm.name.clone(), vm.spec.clone(), vm.lease.clone());
+                if shown(&row) != shown(&before) {
                     append(EventKind::VmChanged { vm: Box::new(row.clone()) })?;
                 }
                 if row.state != before.state {

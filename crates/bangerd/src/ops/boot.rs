@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use banger_core::agent;
 use banger_core::bootargs::{self, Machine};
 use banger_core::dirs::vm_files;
-use banger_core::guest::{BootConfig, GuestNetwork, Identity};
+use banger_core::guest::{BootConfig, Identity};
 use banger_core::helper::root_device;
 use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
@@ -49,6 +49,11 @@ impl VmCtx {
             base: image.join(files::ROOTFS),
             overlay: vm_files::overlay(&dir),
         });
+        let tap = vm
+            .lease
+            .as_ref()
+            .filter(|_| vm.spec.network == Network::Nat)
+            .map(|lease| ResourceSpec::Tap { uid: geteuid().as_raw(), address: lease.address });
         let run_dir = ResourceSpec::Dir { path: self.run_dir() };
         let (vsock, vmm) = match vm.spec.vmm {
             Vmm::Qemu => {
@@ -62,6 +67,7 @@ impl VmCtx {
             Ok(RunRows {
                 run_dir: one(run_dir)?,
                 root: root.map(one).transpose()?,
+                tap: tap.map(one).transpose()?,
                 vsock: vsock.map(one).transpose()?,
                 vmm: one(vmm)?,
             })
@@ -73,7 +79,7 @@ impl VmCtx {
         &self,
         log: &OpLog,
         boot: &Boot,
-        RunRows { run_dir, root, vsock, vmm }: RunRows,
+        RunRows { run_dir, root, tap, vsock, vmm }: RunRows,
     ) -> Result<Booted, OpError> {
         let (dir, sockets) = (self.dir(), self.sockets());
         let ensure = |intended| self.engine.ensure(intended, log.cancel());
@@ -107,9 +113,16 @@ impl VmCtx {
             let Some(root) = root else { return Ok(()) };
             ensure(root).await.map(drop)
         };
-        let (vsock, root, files) = tokio::join!(vsock, root, self.boot_files(boot.clone()));
+        let tap = async {
+            let Some(tap) = tap else { return Ok(()) };
+            self.engine.network_up(log.cancel()).await?;
+            ensure(tap).await.map(drop)
+        };
+        let (vsock, root, tap, files) =
+            tokio::join!(vsock, root, tap, self.boot_files(boot.clone()));
         files?;
         root?;
+        tap?;
         let vsock = vsock?;
         log.check()?;
         let process = self.unless_too_old(ensure(vmm).await).await?.process;
@@ -183,7 +196,7 @@ impl VmCtx {
     }
 
     /// What the VMM will be started with.
-    pub(super) async fn boot(&self, vm: &Vm) -> Result<Boot, OpError> {
+    pub(super) async fn boot(&self, log: &OpLog, vm: &Vm) -> Result<Boot, OpError> {
         let image = self.image(vm).await?;
         let kvm = self.has_kvm();
         let tsc_khz = blocking(move || Ok((!kvm).then(banger_host::tsc_khz))).await?;
@@ -197,6 +210,7 @@ impl VmCtx {
                 }
             },
             boot_args: bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz }),
+            network: self.guest_network(log, vm).await?,
             kvm,
         })
     }
@@ -219,7 +233,7 @@ impl VmCtx {
             let identity = Identity {
                 id: &vm.id,
                 name: &vm.name,
-                network: (vm.spec.network == Network::User).then_some(GuestNetwork::USER),
+                network: boot.network.as_ref(),
                 host_key: &host_key,
                 host_key_pub: &host_key_pub,
                 authorized_keys: &public,
@@ -242,6 +256,7 @@ impl VmCtx {
 pub(super) struct RunRows {
     run_dir: Intended,
     root: Option<Intended>,
+    tap: Option<Intended>,
     vsock: Option<Intended>,
     vmm: Intended,
 }

@@ -170,6 +170,7 @@ mod tests {
             state,
             created_at: 0,
             complete: true,
+            lease: None,
             run: None,
         }
     }

@@ -104,3 +104,9 @@ pub fn owners(db: &Connection) -> Result<Vec<String>, StoreError> {
     let mut statement = db.prepare("SELECT DISTINCT owner FROM resources ORDER BY owner")?;
     Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
+
+/// Whether anybody holds a tap.
+pub fn has_taps(db: &Connection) -> Result<bool, StoreError> {
+    let query = "SELECT EXISTS (SELECT 1 FROM resources WHERE spec ->> '$.kind' = 'tap')";
+    Ok(db.query_row(query, [], |row| row.get(0))?)
+}

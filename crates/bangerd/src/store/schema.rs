@@ -8,7 +8,8 @@ use super::StoreError;
 
 /// Each entry takes the database from the version before it to its own;
 /// `user_version` counts those applied. Entries are never changed.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE images (
         id TEXT PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -42,7 +43,13 @@ const MIGRATIONS: &[&str] = &["
         observed TEXT
     ) STRICT;
     CREATE INDEX resources_of_owner ON resources (owner, id);
-"];
+",
+    "
+    CREATE UNIQUE INDEX address_of_vm ON vms (vm ->> '$.lease.address');
+    CREATE UNIQUE INDEX mac_of_vm ON vms (vm ->> '$.lease.mac');
+    CREATE UNIQUE INDEX tap_of_vm ON vms (vm ->> '$.lease.tap');
+",
+];
 
 /// A database of this size is looked through in a few milliseconds.
 const CHECKED: u64 = 64 << 20;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use banger_core::dirs::vm_files;
 use banger_core::resource::{ResourceSpec, Role};
-use banger_core::vm::Vm;
+use banger_core::vm::{Network, Vm};
 use banger_wire::{Client, Endpoint, Method, WireError};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,15 @@ pub enum Put {
         /// The socket.
         uds_path: PathBuf,
     },
+    /// `/network-interfaces/ID`: a network device on a tap that is there.
+    Interface {
+        /// Letters, digits and `_`.
+        iface_id: &'static str,
+        /// The tap.
+        host_dev_name: String,
+        /// The guest's hardware address.
+        guest_mac: String,
+    },
     /// `/entropy`: a source of randomness.
     Entropy {},
     /// `/actions`.
@@ -114,6 +123,7 @@ impl Put {
             Self::Machine { .. } => "/machine-config".to_owned(),
             Self::Drive { drive_id, .. } => format!("/drives/{drive_id}"),
             Self::Vsock { .. } => "/vsock".to_owned(),
+            Self::Interface { iface_id, .. } => format!("/network-interfaces/{iface_id}"),
             Self::Entropy {} => "/entropy".to_owned(),
             Self::Action { .. } => "/actions".to_owned(),
         }
@@ -194,7 +204,13 @@ pub fn configuration(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec
         is_read_only: false,
         cache_type: Cache::Writeback,
     };
-    vec![
+    let interface =
+        vm.lease.as_ref().filter(|_| vm.spec.network == Network::Nat).map(|lease| Put::Interface {
+            iface_id: "eth0",
+            host_dev_name: lease.tap.clone(),
+            guest_mac: lease.mac.clone(),
+        });
+    let mut puts = vec![
         Put::Machine { vcpu_count: vm.spec.vcpus, mem_size_mib: vm.spec.memory.as_mib() },
         Put::BootSource {
             kernel_image_path: boot.kernel.clone(),
@@ -205,8 +221,10 @@ pub fn configuration(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec
         drive("work", vm_files::work_disk(dir)),
         Put::Vsock { guest_cid: GUEST_CID, uds_path: sockets.vsock.clone() },
         Put::Entropy {},
-        Put::Action { action_type: Action::InstanceStart },
-    ]
+    ];
+    puts.extend(interface);
+    puts.push(Put::Action { action_type: Action::InstanceStart });
+    puts
 }
 
 #[cfg(test)]

@@ -72,9 +72,16 @@ fn arguments(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec<String>
     add("-device", "virtio-blk-device,drive=root".to_owned());
     add("-drive", drive("work", "raw", &vm_files::work_disk(dir)));
     add("-device", "virtio-blk-device,drive=work".to_owned());
-    if vm.spec.network == Network::User {
-        add("-netdev", "user,id=net".to_owned());
-        add("-device", "virtio-net-device,netdev=net".to_owned());
+    match (vm.spec.network, &vm.lease) {
+        (Network::User, _) => {
+            add("-netdev", "user,id=net".to_owned());
+            add("-device", "virtio-net-device,netdev=net".to_owned());
+        }
+        (Network::Nat, Some(lease)) => {
+            add("-netdev", format!("tap,id=net,ifname={},script=no,downscript=no", lease.tap));
+            add("-device", format!("virtio-net-device,netdev=net,mac={}", lease.mac));
+        }
+        (Network::None | Network::Nat, _) => {}
     }
     add("-device", "virtio-rng-device".to_owned());
     add("-chardev", format!("socket,id=vsock,path={}", escape(&sockets.vhost)));
@@ -101,6 +108,7 @@ fn escape(path: &Path) -> String {
 mod tests {
     use super::*;
     use banger_core::id::{ImageId, VmId};
+    use banger_core::net::Lease;
     use banger_core::size::Size;
     use banger_core::vm::{VmSpec, VmState, Vmm};
 
@@ -123,6 +131,7 @@ mod tests {
             state: VmState::Defined,
             created_at: 0,
             complete: false,
+            lease: (network == Network::Nat).then(|| Lease::of([172, 28, 5, 2].into())),
             run: None,
         }
     }
@@ -133,6 +142,7 @@ mod tests {
             initramfs: "/r/initramfs.cpio".into(),
             root: "/v,1/root.overlay".into(),
             boot_args: "quiet".into(),
+            network: None,
             kvm: false,
         };
         let sockets = Sockets::in_dir(Path::new("/r"));
@@ -178,6 +188,16 @@ mod tests {
         let line = line(Network::User);
         assert_eq!(line.matches("\n-drive").count(), 2);
         assert_eq!(line.matches("cache=writeback").count(), 2);
+    }
+
+    #[test]
+    fn a_tap_is_opened_and_not_made() {
+        let line = line(Network::Nat);
+        let told: Vec<_> = line.lines().filter(|line| line.contains("net")).collect();
+        insta::assert_snapshot!(told.join("\n"), @"
+        -netdev tap,id=net,ifname=bgr-ac1c0502,script=no,downscript=no
+        -device virtio-net-device,netdev=net,mac=06:00:ac:1c:05:02
+        ");
     }
 
     #[test]

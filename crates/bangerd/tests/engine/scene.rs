@@ -9,6 +9,7 @@ use banger_core::config::Config;
 use banger_core::helper::root_device;
 use banger_core::id::{ImageId, OperationId};
 use banger_core::image::{BootSet, Image, Source, files};
+use banger_core::net::bridge;
 use banger_core::operation::Outcome;
 use banger_core::policy::Request;
 use banger_core::resource::ResourceSpec;
@@ -132,9 +133,13 @@ impl Scene {
         let (rows, images, held, unfinished) = checked.unwrap();
         assert_eq!(unfinished, [], "operations without an end");
         let vms: Vec<Vm> = rows.into_iter().map(|row| row.vm).collect();
-        let (mut processes, mut devices) = (0, Vec::new());
-        // A folder, a VMM; and a vsock process, or a root device.
-        let of_run = 3;
+        let (mut processes, mut devices, mut links) = (0, Vec::new(), BTreeSet::new());
+        let uid = rustix::process::geteuid().as_raw();
+        // A folder, a VMM; and a vsock process, or a root device and a tap.
+        let of_run = match self.vmm {
+            Vmm::Qemu => 3,
+            Vmm::Firecracker => 4,
+        };
         for vm in &vms {
             assert!(vm.complete, "{vm:?}");
             expected.insert(dirs.vm(vm.id.as_str()));
@@ -145,7 +150,9 @@ impl Scene {
                         Vmm::Qemu => processes += 2,
                         Vmm::Firecracker => {
                             processes += 1;
-                            devices.push(root_device(rustix::process::geteuid().as_raw(), &vm.id));
+                            devices.push(root_device(uid, &vm.id));
+                            let lease = vm.lease.clone().unwrap();
+                            links.extend([bridge(uid), lease.tap]);
                         }
                     }
                     expected.insert(dirs.vm_run(vm.id.short()));
@@ -155,10 +162,13 @@ impl Scene {
         }
         assert_eq!(running.len(), processes, "{running:#?}\n{vms:#?}");
         assert_eq!(self.world.devices(), devices);
+        assert_eq!(self.world.links(), Vec::from_iter(links.clone()));
         assert_eq!(self.world.files().into_iter().collect::<BTreeSet<_>>(), expected);
         for (owner, entries) in held {
             let vm = vms.iter().find(|vm| vm.id.as_str() == owner);
-            let known = vm.is_some() || images.iter().any(|image| image.id.as_str() == owner);
+            let network = owner == "network" && !links.is_empty();
+            let known =
+                network || vm.is_some() || images.iter().any(|image| image.id.as_str() == owner);
             assert!(known, "rows of nobody: {entries:#?}");
             for entry in &entries {
                 assert!(entry.observed.is_some(), "intended for ever: {entry:?}");

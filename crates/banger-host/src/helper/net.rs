@@ -1,0 +1,227 @@
+//! A user's bridge and taps, by `ip` (ip-link(8), ip-tuntap(8)).
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use banger_core::net::{
+    BRIDGE_PREFIX, DNS_MAX, HOST_PORTS_MAX, Lease, bridge, check_subnet, conflict, gateway, tap,
+};
+use banger_exec::{Command, Runner, Tool};
+use ipnet::Ipv4Net;
+
+use super::firewall::{self, Policy};
+use super::{Caller, HelperError};
+use crate::routes::routes;
+
+/// The taps that a user may have at a time.
+const TAPS_MAX: usize = 256;
+
+/// The network of one caller.
+pub struct Net<'a> {
+    pub runner: &'a dyn Runner,
+    pub caller: Caller,
+    /// `/sys/class/net`.
+    pub devices: &'a Path,
+    /// `/proc`.
+    pub proc: &'a Path,
+    /// Root's folder until the next boot, in which it is kept that this host forwarded nothing.
+    pub keep: &'a Path,
+}
+
+impl Net<'_> {
+    /// Makes the bridge, its rules, and the kernel forward. What is there is brought up to date.
+    pub fn up(
+        &self,
+        subnet: Ipv4Net,
+        dns: &[Ipv4Addr],
+        host_ports: &[u16],
+    ) -> Result<(), HelperError> {
+        check_subnet(subnet).map_err(HelperError::Refused)?;
+        if dns.len() > DNS_MAX || host_ports.len() > HOST_PORTS_MAX {
+            return Err(HelperError::refused("too many name servers or ports"));
+        }
+        let bridge = self.bridge();
+        self.check_conflict(subnet, &bridge)?;
+        if !self.is_there(&bridge) {
+            let mac = Lease::of(gateway(subnet)).mac;
+            self.ip(["link", "add", "name", &bridge, "address", &mac, "type", "bridge"])?;
+        }
+        self.without_ipv6(&bridge)?;
+        let address = format!("{}/{}", gateway(subnet), subnet.prefix_len());
+        self.ip(["address", "replace", &address, "dev", &bridge])?;
+        // Before anything can pass.
+        let policy = Policy { uid: self.caller.uid, subnet, dns, host_ports };
+        firewall::load(self.runner, &policy)?;
+        self.ip(["link", "set", "dev", &bridge, "up"])?;
+        self.forward()
+    }
+
+    /// Removes it all. The bridge goes last: as long as it is there, so may be the rest.
+    pub fn down(&self) -> Result<(), HelperError> {
+        firewall::unload(self.runner, self.caller.uid)?;
+        self.forward_no_more()?;
+        let bridge = self.bridge();
+        if self.is_there(&bridge) {
+            self.ip(["link", "delete", "dev", &bridge, "type", "bridge"])?;
+        }
+        Ok(())
+    }
+
+    /// Makes a tap on the bridge, which no other port of it can reach. Removed if that fails.
+    pub fn add_tap(&self, address: Ipv4Addr) -> Result<(), HelperError> {
+        let (name, bridge, uid) = (tap(address), self.bridge(), self.caller.uid.to_string());
+        if !self.is_there(&bridge) {
+            return Err(HelperError::refused("the network comes before its taps"));
+        }
+        if self.owner(&name)?.is_none() {
+            if self.taps()? >= TAPS_MAX {
+                return Err(HelperError::refused("too many taps of one user"));
+            }
+            self.ip(["tuntap", "add", "dev", &name, "mode", "tap", "user", &uid])?;
+        }
+        let attach = || {
+            self.without_ipv6(&name)?;
+            self.ip(["link", "set", "dev", &name, "master", &bridge])?;
+            self.ip(["link", "set", "dev", &name, "type", "bridge_slave", "isolated", "on"])?;
+            self.ip(["link", "set", "dev", &name, "up"])
+        };
+        attach().map_err(|cause| match self.remove_tap(address) {
+            Ok(()) => cause,
+            Err(rollback) => {
+                HelperError::Rollback { cause: cause.to_string(), rollback: rollback.to_string() }
+            }
+        })
+    }
+
+    /// Removes a tap. Fine if it is gone.
+    pub fn remove_tap(&self, address: Ipv4Addr) -> Result<(), HelperError> {
+        let name = tap(address);
+        match self.owner(&name)? {
+            Some(()) => self.ip(["link", "delete", "dev", &name]),
+            None => Ok(()),
+        }
+    }
+
+    fn bridge(&self) -> String {
+        bridge(self.caller.uid)
+    }
+
+    fn is_there(&self, device: &str) -> bool {
+        self.devices.join(device).exists()
+    }
+
+    /// Whether there is a tap of that name, which must be the caller's.
+    fn owner(&self, name: &str) -> Result<Option<()>, HelperError> {
+        if !self.is_there(name) {
+            return Ok(None);
+        }
+        match owner(&self.devices.join(name)) {
+            Some(uid) if uid == self.caller.uid => Ok(Some(())),
+            _ => Err(HelperError::Refused(format!("{name} is not a tap of the caller's"))),
+        }
+    }
+
+    fn taps(&self) -> Result<usize, HelperError> {
+        let look = HelperError::host("look for network devices");
+        let entries = fs::read_dir(self.devices).map_err(look)?.flatten();
+        Ok(entries.filter(|entry| owner(&entry.path()) == Some(self.caller.uid)).count())
+    }
+
+    /// A subnet takes nothing from another network, and a bridge that is there keeps its own.
+    fn check_conflict(&self, subnet: Ipv4Net, bridge: &str) -> Result<(), HelperError> {
+        let routes = routes(self.proc).map_err(HelperError::host("read the routes"))?;
+        let (own, others): (Vec<_>, Vec<_>) =
+            routes.into_iter().partition(|route| route.device == bridge);
+        if let Some(other) = own.iter().find(|route| route.to != subnet) {
+            let why = format!("guests still use {}, so they cannot use {subnet}", other.to);
+            return Err(HelperError::Refused(why));
+        }
+        let others: Vec<_> = others.into_iter().map(|route| route.to).collect();
+        match conflict(subnet, &others) {
+            Some(other) => {
+                let why = format!("{subnet} is part of another network here, {other}");
+                Err(HelperError::Refused(why))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A device gets no IPv6 address, by which guests could reach what nobody thought of.
+    fn without_ipv6(&self, device: &str) -> Result<(), HelperError> {
+        let path = self.proc.join("sys/net/ipv6/conf").join(device).join("disable_ipv6");
+        match fs::write(&path, "1") {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(HelperError::host(format!("write {}", path.display()))(error))
+            }
+            // Without it there is no IPv6 at all.
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the kernel forward, and remembers if it did not.
+    fn forward(&self) -> Result<(), HelperError> {
+        let switch = self.switch();
+        let was = fs::read_to_string(&switch).map_err(HelperError::host("read ip_forward"))?;
+        if was.trim() == "0" {
+            let remember = HelperError::host(format!("write {}", self.keep.display()));
+            fs::create_dir_all(self.keep)
+                .and_then(|()| fs::write(self.keep.join(FORWARDED_NOTHING), ""))
+                .map_err(remember)?;
+            fs::write(&switch, "1").map_err(HelperError::host("write ip_forward"))?;
+        }
+        Ok(())
+    }
+
+    /// Lets it forward no more if it did not before, and nobody else may rely on it by now.
+    fn forward_no_more(&self) -> Result<(), HelperError> {
+        let kept = self.keep.join(FORWARDED_NOTHING);
+        if !kept.exists() {
+            return Ok(());
+        }
+        let own = self.bridge();
+        let look = HelperError::host("look for network devices");
+        let entries = fs::read_dir(self.devices).map_err(look)?.flatten();
+        let bridges: Vec<_> = entries
+            .filter(|entry| entry.path().join("bridge").exists())
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .filter(|name| *name != own)
+            .collect();
+        // Another user's network goes on, and is the one to end it.
+        if bridges.iter().any(|name| name.starts_with(BRIDGE_PREFIX)) {
+            return Ok(());
+        }
+        // Any other bridge is likely to be of something that forwards, as container engines do.
+        if bridges.is_empty() {
+            fs::write(self.switch(), "0").map_err(HelperError::host("write ip_forward"))?;
+        }
+        fs::remove_file(&kept).map_err(HelperError::host(format!("remove {}", kept.display())))
+    }
+
+    fn switch(&self) -> std::path::PathBuf {
+        self.proc.join("sys/net/ipv4/ip_forward")
+    }
+
+    fn ip<const N: usize>(&self, args: [&str; N]) -> Result<(), HelperError> {
+        self.runner.capture(&Command::new(Tool::Ip).args(args))?;
+        Ok(())
+    }
+}
+
+/// The file that says that the kernel did not forward.
+const FORWARDED_NOTHING: &str = "forwarded-nothing";
+
+/// Whose a tap is (kernel: Documentation/ABI/testing/sysfs-class-net, drivers/net/tun.c).
+fn owner(device: &Path) -> Option<u32> {
+    fs::read_to_string(device.join("owner")).ok()?.trim().parse().ok()
+}
+
+/// Why there can be no network here, if so.
+#[must_use]
+pub fn obstacle(runner: &dyn Runner) -> Option<String> {
+    if !Path::new("/dev/net/tun").exists() {
+        return Some("this kernel has no taps".to_owned());
+    }
+    firewall::obstacle(runner)
+}

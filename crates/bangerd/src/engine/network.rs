@@ -1,0 +1,148 @@
+//! The network `nat`: one for all VMs of this daemon, there while one of them runs with it.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use banger_core::bootargs::StaticIp;
+use banger_core::guest::GuestNetwork;
+use banger_core::net::{Lease, bridge, choose_subnet, conflict, free, gateway};
+use banger_core::operation::EventKind;
+use banger_core::resource::ResourceSpec;
+use banger_core::vm::{Network, Vm};
+use banger_exec::Cancel;
+use banger_host::{name_servers, routes};
+use ipnet::Ipv4Net;
+use rustix::process::geteuid;
+
+use crate::engine::Engine;
+use crate::engine::oplog::OpLog;
+use crate::engine::resources::Intended;
+use crate::engine::vm::VmCtx;
+use crate::error::OpError;
+use crate::store::StoreError;
+use crate::store::journal::{self, Scope};
+
+/// What holds it in the journal.
+pub(crate) const OWNER: &str = "network";
+
+/// How long the prefix of a subnet is that nobody has configured.
+const PREFIX: u8 = 24;
+
+impl Engine {
+    /// The subnet: the configured one, else that of the VMs that have an address, else a new one.
+    fn subnet(&self) -> Result<Ipv4Net, OpError> {
+        if let Some(subnet) = self.config.subnet {
+            return Ok(subnet);
+        }
+        let uid = geteuid().as_raw();
+        let routes = routes(Path::new("/proc")).map_err(OpError::file("read the routes"))?;
+        let others: Vec<_> = routes
+            .into_iter()
+            .filter(|route| route.device != bridge(uid))
+            .map(|route| route.to)
+            .collect();
+        // Those that run decide: they cannot move.
+        let (running, resting): (Vec<_>, Vec<_>) =
+            self.vms().into_iter().partition(|vm| vm.state.is_active());
+        let leased = running.iter().chain(&resting).filter_map(|vm| vm.lease.as_ref());
+        leased
+            .filter_map(|lease| Ipv4Net::new(lease.address, PREFIX).ok())
+            .map(|net| net.trunc())
+            .find(|subnet| conflict(*subnet, &others).is_none())
+            .or_else(|| choose_subnet(uid, &others))
+            .ok_or(OpError::NoSubnet)
+    }
+
+    fn name_servers(&self) -> Vec<Ipv4Addr> {
+        self.config.dns.clone().unwrap_or_else(|| name_servers(Path::new("/")))
+    }
+
+    /// Makes the network, or brings it up to date: somebody may have emptied the packet filter.
+    ///
+    /// # Errors
+    /// The host's or the database's.
+    pub(crate) async fn network_up(&self, cancel: &Cancel) -> Result<(), OpError> {
+        let _alone = self.0.network.lock().await;
+        let spec = ResourceSpec::Network {
+            uid: geteuid().as_raw(),
+            subnet: self.subnet()?,
+            dns: self.name_servers(),
+            host_ports: self.config.host_ports.clone(),
+        };
+        let held = self.store.read(|db| journal::held(db, OWNER, false)).await?.pop();
+        match held {
+            None => self.acquire(OWNER, Scope::Life, spec, cancel).await?,
+            Some(held) => {
+                let (row, new) = (held.id, spec.clone());
+                if held.spec != spec {
+                    self.store.run(move |db| journal::respecify(db, row, &new, None)).await?;
+                }
+                self.ensure(Intended { row, spec }, cancel).await?
+            }
+        };
+        Ok(())
+    }
+
+    /// Removes the network if no tap is left. What fails is logged, and tried again when the next
+    /// tap goes, or by the next daemon.
+    ///
+    /// # Errors
+    /// The database's.
+    pub(crate) async fn network_idle(&self) -> Result<(), StoreError> {
+        let _alone = self.0.network.lock().await;
+        if !self.store.read(|db| journal::has_taps(db)).await? {
+            self.release_held(OWNER, false).await?;
+        }
+        Ok(())
+    }
+}
+
+impl VmCtx {
+    /// Gives the VM an address of the network `nat`, if it is to have one and has none that fits.
+    ///
+    /// # Errors
+    /// There is none left, or no subnet.
+    pub(crate) async fn take_lease(&self, log: &OpLog) -> Result<(), OpError> {
+        let vm = self.vm();
+        if vm.spec.network != Network::Nat {
+            return Ok(());
+        }
+        let _alone = self.engine.0.network.lock().await;
+        let subnet = self.engine.subnet()?;
+        if vm.lease.is_some_and(|lease| subnet.contains(&lease.address)) {
+            return Ok(());
+        }
+        let leases = self.engine.vms().into_iter().filter_map(|vm| vm.lease);
+        let taken: Vec<_> = leases.map(|lease| lease.address).collect();
+        let address = free(subnet, &taken).ok_or(OpError::NoAddress(subnet))?;
+        self.change(Some(log), |vm| {
+            vm.lease = Some(Lease::of(address));
+            Ok(())
+        })
+        .await
+    }
+
+    /// What the guest is told of its network.
+    ///
+    /// # Errors
+    /// There is no subnet, or the database's.
+    pub(crate) async fn guest_network(
+        &self,
+        log: &OpLog,
+        vm: &Vm,
+    ) -> Result<Option<GuestNetwork>, OpError> {
+        let lease = match (vm.spec.network, &vm.lease) {
+            (Network::User, _) => return Ok(Some(GuestNetwork::user())),
+            (Network::Nat, Some(lease)) => lease,
+            (Network::None | Network::Nat, _) => return Ok(None),
+        };
+        let (subnet, dns) = (self.engine.subnet()?, self.engine.name_servers());
+        if dns.is_empty() {
+            let message = "this host has no name server that guests can reach: they will find no \
+                names (set 'dns' in the configuration)";
+            log.append(EventKind::Warning { message: message.to_owned() }).await?;
+        }
+        let (address, prefix) = (lease.address, subnet.prefix_len());
+        Ok(Some(GuestNetwork { ip: StaticIp { address, gateway: gateway(subnet), prefix }, dns }))
+    }
+}
