@@ -116,7 +116,7 @@ fn a_vm_needs_its_vsock_process() {
     ");
     banger.install("vhost-device-vsock", "#!/bin/sh\nwhile :; do sleep 0.1; done\n");
     insta::assert_snapshot!(refused(&banger), @r"
-    1 error: the VM did not reach 'prepare' within 2 s: there is no socket /run/banger/vms/ID/vhost.sock
+    1 error: the VM did not reach 'prepare' within 2 s: nobody listens at /run/banger/vms/ID/vhost.sock
     hint: 'banger doctor' says what does not work here; if this machine is only slow, raise 'ready_seconds' in the configuration
     ");
     banger.set("PATH", all_but(&banger, "vhost-device-vsock"));

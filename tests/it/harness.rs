@@ -295,6 +295,13 @@ impl Drop for Sandbox {
         let vms = self.run(&["vm", "list", "--json"]).stdout;
         let vms: Vec<Value> = serde_json::from_str(&vms).unwrap_or_default();
         for vm in vms {
+            if std::thread::panicking() {
+                let console = self.run(&["vm", "logs", "-n", "60", vm["name"].as_str().unwrap()]);
+                println!(
+                    "--- {} is {}; its console ---\n{}",
+                    vm["name"], vm["state"], console.stdout
+                );
+            }
             self.run(&["vm", "delete", "--yes", vm["id"].as_str().unwrap_or_default()]);
         }
         self.run(&["daemon", "stop"]);

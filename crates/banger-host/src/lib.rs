@@ -12,6 +12,7 @@ mod resolver;
 mod resources;
 mod routes;
 mod snapshot;
+mod socket;
 mod version;
 
 pub use copy::clone_file;
@@ -23,6 +24,7 @@ pub use process::{Exit, Usage, exit_handle, find, identify, is_alive, kill, usag
 pub use resolver::name_servers;
 pub use resources::{Ended, Host, HostOps};
 pub use routes::{Route, routes};
+pub use socket::listens;
 pub use version::{OLDEST_QEMU, QemuVersion, qemu_version};
 
 use std::path::{Path, PathBuf};

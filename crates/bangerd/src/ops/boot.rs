@@ -12,7 +12,7 @@ use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{Network, RootDisk, Vm, Vmm};
 use banger_exec::Tool;
-use banger_host::{HostError, HostOps, OLDEST_QEMU, qemu_version};
+use banger_host::{HostError, HostOps, OLDEST_QEMU, listens, qemu_version};
 use rusqlite::Transaction;
 use rustix::process::geteuid;
 use tokio::net::UnixListener;
@@ -299,7 +299,7 @@ struct Booting<'a> {
 }
 
 impl Booting<'_> {
-    /// Waits until a process has made its socket.
+    /// Waits until a process listens at its socket.
     async fn socket(
         &self,
         tool: Tool,
@@ -308,13 +308,13 @@ impl Booting<'_> {
         words: &Words,
     ) -> Result<(), OpError> {
         let deadline = Instant::now() + self.limit;
-        while !socket.exists() {
+        while !listens(socket) {
             self.log.check()?;
             if !process.is_some_and(|process| self.host.is_alive(process)) {
                 return Err(self.ended(tool, process, words).await);
             }
             if Instant::now() > deadline {
-                let last = format!("there is no socket {}", socket.display());
+                let last = format!("nobody listens at {}", socket.display());
                 return Err(OpError::NotReady { stage: self.stage, limit: self.limit, last });
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
