@@ -75,6 +75,7 @@ fn vms(count: u64) -> Vec<Vm> {
             network: Network::User,
             opencode: true,
             vmm: Vmm::Qemu,
+            overlay: None,
             root_disk: RootDisk::Qcow2,
             root_disk_reason: "instant on any file system, and QEMU can use it".to_owned(),
         },

@@ -19,6 +19,7 @@ mod lab;
 mod load;
 mod net;
 mod openapi;
+mod overlay;
 mod seed;
 mod structure;
 mod vm_life;

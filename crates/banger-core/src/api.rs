@@ -38,6 +38,9 @@ pub struct CreateVm {
     /// How its root overlay lies on the host; the first way that is instant where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root_disk: Option<RootDisk>,
+    /// How much its root overlay may take of the host's disk, in bytes: the VM is paused at that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Size>,
     /// Whether the opencode server runs in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opencode: Option<bool>,
@@ -54,8 +57,8 @@ pub struct StartVm {
     pub wait: WaitFor,
 }
 
-/// `PATCH /v1/vms/{vm}`: what is given is changed. A name can be changed at any
-/// time, the rest only while the VM is stopped.
+/// `PATCH /v1/vms/{vm}`: what is given is changed. A name and the overlay's limit can be changed at
+/// any time, the rest only while the VM is stopped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeVm {
@@ -71,6 +74,10 @@ pub struct ChangeVm {
     /// The work disk, in bytes: not less than it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<Size>,
+    /// How much its root overlay may take, in bytes: more than it does. A VM that was paused for
+    /// that goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Size>,
 }
 
 /// `GET /v1/images` and `GET /v1/images/{image}`: an image and what it takes.

@@ -61,7 +61,9 @@ impl OperationView {
             }
             EventKind::Log { line } => self.last_line = Some(line.clone()),
             EventKind::Warning { message } => self.warnings.push(message.clone()),
-            EventKind::StateChanged { .. } | EventKind::VmChanged { .. } => {}
+            EventKind::StateChanged { .. }
+            | EventKind::OverlayFilling { .. }
+            | EventKind::VmChanged { .. } => {}
             EventKind::Finished { outcome } => self.outcome = Some(outcome.clone()),
         }
     }

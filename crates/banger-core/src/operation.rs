@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use crate::id::{OperationId, VmId};
 use crate::image::Image;
+use crate::size::Size;
 use crate::vm::{Vm, VmState};
 
 /// What an operation does.
@@ -162,6 +163,15 @@ pub enum EventKind {
         /// The new state.
         #[serde(flatten)]
         state: VmState,
+    },
+    /// A VM's root overlay takes much of what it may: the VM will be paused.
+    OverlayFilling {
+        /// The VM.
+        vm: VmId,
+        /// What it takes, in bytes.
+        used: Size,
+        /// What it may, in bytes.
+        limit: Size,
     },
     /// A VM's name or what it is made of changed.
     VmChanged {

@@ -87,7 +87,8 @@ pub fn accept(state: &VmState, busy: Option<Busy>, request: Request) -> Decision
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vm::StopCause;
+    use crate::size::Size;
+    use crate::vm::{PauseCause, StopCause};
 
     const REQUESTS: [Request; 5] =
         [Request::Start, Request::Stop, Request::Restart, Request::Kill, Request::Delete];
@@ -99,6 +100,7 @@ mod tests {
             VmState::Stopped(StopCause::Requested),
             VmState::Starting,
             VmState::Running,
+            VmState::Paused(PauseCause::DiskFull { free: Size::mib(1) }),
             VmState::Stopping,
             VmState::Failed { cause: String::new(), removing: false },
             VmState::Failed { cause: String::new(), removing: true },

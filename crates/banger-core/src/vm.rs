@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! defined ─► provisioning ─► stopped ─► starting ─► running ◄─► stopping ─► stopped
-//!                               ▲          │           │
+//!                               ▲          │        ▲  │
+//!                               │          │        ▼  │
+//!                               │          │      paused (its overlay or the host's disk is full)
 //!                               ├──────────┴───────────┘  (failed start, crash, guest power-off)
 //!                            failed  (a run that cannot be released)
 //!
@@ -102,6 +104,10 @@ pub struct VmSpec {
     pub opencode: bool,
     /// What runs it.
     pub vmm: Vmm,
+    /// How much its root overlay may take of the host's disk, in bytes: it is paused when that is
+    /// reached. None is as much as the image has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<Size>,
     /// How its root overlay lies on the host.
     pub root_disk: RootDisk,
     /// Why that way was chosen.
@@ -184,6 +190,35 @@ pub enum StopCause {
     HostRebooted,
 }
 
+/// Why a VM is paused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum PauseCause {
+    /// Its root overlay takes as much as it may.
+    OverlayFull {
+        /// What it takes, in bytes.
+        used: Size,
+        /// What it may, in bytes.
+        limit: Size,
+    },
+    /// The host's disk is about to be full, and with it a snapshot would be lost.
+    DiskFull {
+        /// What is free, in bytes.
+        free: Size,
+    },
+}
+
+impl fmt::Display for PauseCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OverlayFull { used, limit } => {
+                write!(f, "its root overlay takes {used} and may take {limit}")
+            }
+            Self::DiskFull { free } => write!(f, "the host's disk has only {free} left"),
+        }
+    }
+}
+
 /// Where a VM stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -198,6 +233,8 @@ pub enum VmState {
     Starting,
     /// Ready.
     Running,
+    /// Its VMM stands still, and goes on when there is room.
+    Paused(PauseCause),
     /// Being stopped.
     Stopping,
     /// Something of it could not be released.
@@ -222,6 +259,7 @@ impl VmState {
             Self::Stopped(_) => "stopped",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Paused(_) => "paused",
             Self::Stopping => "stopping",
             Self::Failed { .. } => "failed",
             Self::Deleting => "deleting",
@@ -231,7 +269,7 @@ impl VmState {
     /// Whether a VMM may be running.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Stopping)
+        matches!(self, Self::Starting | Self::Running | Self::Paused(_) | Self::Stopping)
     }
 
     /// The state that `transition` leads to.
@@ -245,10 +283,10 @@ impl VmState {
             (Self::Provisioning, T::Provisioned) => Self::Stopped(StopCause::New),
             (Self::Stopped(_), T::Start) => Self::Starting,
             (Self::Starting, T::Ready) => Self::Running,
-            (Self::Starting | Self::Running, T::Stop) => Self::Stopping,
-            (Self::Starting | Self::Running | Self::Stopping, T::Ended(cause)) => {
-                Self::Stopped(cause)
-            }
+            (Self::Running, T::Pause(cause)) => Self::Paused(cause),
+            (Self::Paused(_), T::Resume) => Self::Running,
+            (Self::Starting | Self::Running | Self::Paused(_), T::Stop) => Self::Stopping,
+            (state, T::Ended(cause)) if state.is_active() => Self::Stopped(cause),
             (Self::Deleting | Self::Failed { removing: true, .. }, T::Fail { cause, .. }) => {
                 Self::Failed { cause, removing: true }
             }
@@ -277,6 +315,10 @@ pub enum Transition {
     Start,
     /// The readiness that was asked for is reached.
     Ready,
+    /// Its VMM stands still.
+    Pause(PauseCause),
+    /// It goes on.
+    Resume,
     /// A stop begins.
     Stop,
     /// A stop was given up; the VMM runs on.
@@ -330,6 +372,23 @@ pub fn check_size(vcpus: u32, memory: Size, disk: Size) -> Result<(), String> {
     Ok(())
 }
 
+/// The least that a root overlay may take: a boot writes a part of it.
+pub const MIN_OVERLAY: Size = Size::mib(64);
+
+/// Refuses what cannot be the limit of a root overlay.
+///
+/// # Errors
+/// What is wrong, for a person.
+pub fn check_overlay(limit: Size, root_disk: RootDisk) -> Result<(), String> {
+    if limit < MIN_OVERLAY {
+        return Err(format!("an overlay of {limit} is not possible: choose {MIN_OVERLAY} or more"));
+    }
+    if root_disk == RootDisk::Clone {
+        return Err("a root disk that is a copy has no limit: it has its full size".to_owned());
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -343,6 +402,8 @@ mod tests {
             Just(Transition::Start),
             Just(Transition::Ready),
             Just(Transition::Stop),
+            Just(Transition::Pause(PauseCause::DiskFull { free: Size::mib(1) })),
+            Just(Transition::Resume),
             Just(Transition::Ended(StopCause::Requested)),
             Just(Transition::StopAborted),
             Just(Transition::Recovered),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use banger_core::size::Size;
 use banger_exec::{Cancel, Command, Runner, Tool};
+use rustix::fs::statvfs;
 
 use crate::{At as _, HostError};
 
@@ -27,6 +28,15 @@ pub fn allocated(path: &Path) -> Result<u64, HostError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error).at("read", path),
     }
+}
+
+/// What an ordinary user can still write to the file system that a folder is on.
+///
+/// # Errors
+/// It cannot be looked at.
+pub fn free_space(folder: &Path) -> Result<Size, HostError> {
+    let stat = statvfs(folder).at("look at", folder)?;
+    Ok(Size::bytes(stat.f_bavail.saturating_mul(stat.f_frsize)))
 }
 
 /// Grows an ext4 file system that nobody uses, with its file. One that is as

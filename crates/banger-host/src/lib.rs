@@ -16,7 +16,7 @@ mod socket;
 mod version;
 
 pub use copy::clone_file;
-pub use disk::allocated;
+pub use disk::{allocated, free_space};
 pub use facts::{Kvm, boot_id, kvm, tsc_khz};
 pub use memory::{share_one_heap, trim};
 pub use privileged::{AskError, Helper, Ready, Sudo};

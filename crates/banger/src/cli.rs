@@ -10,7 +10,7 @@ use banger_core::vm::{Network, RootDisk, Vmm, WaitFor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::{Bench, BenchList, BenchProxy, BenchStart, BenchVms};
-pub use guest::{Forward, Logs, Ports, Rename, Set, Stats};
+pub use guest::{Forward, Logs, Ports, Rename, ResizeOverlay, Set, Stats};
 pub use host::{Completions, Config, Doctor, Shell, SshConfig};
 
 use crate::complete;
@@ -156,6 +156,9 @@ pub enum Vm {
         after_help = "Examples:\n  banger vm set dev --memory 4G\n  banger vm set dev --vcpus 4 --disk 64G\n\nA work disk only grows."
     )]
     Set(Set),
+    /// Let a VM's root overlay take more; one that was paused for that goes on
+    #[command(after_help = "Example:\n  banger vm resize-overlay dev --size 4G")]
+    ResizeOverlay(ResizeOverlay),
     /// Connect standard input and output to a TCP port of the guest
     #[command(hide = true)]
     Proxy(Proxy),
@@ -196,6 +199,10 @@ pub struct Create {
     /// How the root overlay lies on the host [default: the first that is instant]
     #[arg(long, value_enum)]
     pub root_disk: Option<RootDiskArg>,
+    /// How much what changes on its root disk may take: it is paused when that is reached
+    /// [default: as much as the image has]
+    #[arg(long, value_name = "SIZE")]
+    pub overlay: Option<Size>,
     /// Do not run the opencode server
     #[arg(long)]
     pub no_opencode: bool,

@@ -8,6 +8,7 @@ mod inspect;
 pub mod logs;
 mod network;
 pub mod oplog;
+mod overlay;
 pub mod reconcile;
 pub mod resources;
 pub mod task;

@@ -4,8 +4,9 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use banger_core::name::Name;
 use banger_core::operation::Failure;
-use banger_core::vm::IllegalTransition;
+use banger_core::vm::{IllegalTransition, PauseCause};
 use banger_exec::{ExecError, Tool};
 use banger_host::{HostError, OLDEST_QEMU, QemuVersion};
 use banger_image::build::BuildError;
@@ -63,6 +64,14 @@ pub enum OpError {
     /// Every subnet that banger would choose is part of a network of this host.
     #[error("172.28.0.0/14 has no /24 that is in no other network of this host")]
     NoSubnet,
+    /// A VM that is paused cannot go on.
+    #[error("'{name}' stays paused: {cause}")]
+    Paused {
+        /// Its name.
+        name: Name,
+        /// Why.
+        cause: PauseCause,
+    },
     /// A disk that was there is gone: somebody removed it.
     #[error("the VM's disk {} is gone; it is not made anew, as what was on it would be forgotten", .0.display())]
     DiskGone(PathBuf),
@@ -187,6 +196,10 @@ impl OpError {
                  configuration"
                     .to_owned(),
             ),
+            Self::Paused { name, cause: PauseCause::OverlayFull { .. } } => {
+                Some(format!("banger vm resize-overlay {name} --size SIZE"))
+            }
+            Self::Paused { cause: PauseCause::DiskFull { .. }, .. } => Some(FREE_SPACE.to_owned()),
             Self::NoSubnet => Some("set 'subnet' in the configuration".to_owned()),
             Self::DiskGone(_) => Some("put the file back, or delete the VM".to_owned()),
             Self::VsockEnded => {

@@ -33,6 +33,7 @@ fn vm() -> Vm {
             network: Network::Nat,
             opencode: false,
             vmm: Vmm::Firecracker,
+            overlay: None,
             root_disk: RootDisk::Clone,
             root_disk_reason: String::new(),
         },

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use banger_core::doctor::Check;
 use banger_core::size::Size;
-use rustix::fs::{Access, OFlags, access, statvfs};
+use rustix::fs::{Access, OFlags, access};
 
 use super::Scene;
-use crate::{At as _, HostError};
+use crate::HostError;
+use crate::disk::free_space;
 
 const NAME: &str = "state folder";
 /// An image and a VM take less, but not much less.
@@ -35,10 +36,9 @@ pub struct Storage {
 /// It cannot be looked at.
 pub fn storage(folder: &Path) -> Result<Storage, HostError> {
     let there = folder.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
-    let stat = statvfs(there).at("look at", there)?;
     Ok(Storage {
         folder: there.to_owned(),
-        free: Size::bytes(stat.f_bavail.saturating_mul(stat.f_frsize)),
+        free: free_space(there)?,
         reflink: try_reflink(there),
         writable: access(there, Access::WRITE_OK).is_ok(),
     })

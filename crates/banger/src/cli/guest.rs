@@ -91,3 +91,15 @@ pub struct Set {
     #[command(flatten)]
     pub format: Format,
 }
+
+#[derive(Debug, Args)]
+pub struct ResizeOverlay {
+    /// The VM: name, id or start of the id
+    #[arg(value_parser = key, add = complete::a_vm())]
+    pub vm: String,
+    /// What it may take: more than it does
+    #[arg(long, value_name = "SIZE")]
+    pub size: Size,
+    #[command(flatten)]
+    pub format: Format,
+}

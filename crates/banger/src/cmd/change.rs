@@ -1,4 +1,4 @@
-//! `banger vm rename` and `vm set`.
+//! `banger vm rename`, `vm set` and `vm resize-overlay`.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use banger_core::api::ChangeVm;
 use banger_core::vm::Vm;
 use banger_wire::Method;
 
-use crate::cli::{Rename, Set};
+use crate::cli::{Rename, ResizeOverlay, Set};
 use crate::error::CommandError;
 use crate::follow::OK;
 use crate::{daemon, output};
@@ -30,7 +30,8 @@ pub async fn rename(args: Rename) -> Result<ExitCode, CommandError> {
 }
 
 pub async fn set(args: Set) -> Result<ExitCode, CommandError> {
-    let change = ChangeVm { name: None, vcpus: args.vcpus, memory: args.memory, disk: args.disk };
+    let (vcpus, memory, disk) = (args.vcpus, args.memory, args.disk);
+    let change = ChangeVm { vcpus, memory, disk, ..ChangeVm::default() };
     let vm = change_vm(&args.vm, &change).await?;
     if args.format.json {
         output::json(&vm);
@@ -41,6 +42,18 @@ pub async fn set(args: Set) -> Result<ExitCode, CommandError> {
         "{} has {} vcpus, {} of memory and a work disk of {}",
         vm.name, spec.vcpus, spec.memory, spec.disk
     ));
+    Ok(OK)
+}
+
+pub async fn resize_overlay(args: ResizeOverlay) -> Result<ExitCode, CommandError> {
+    let change = ChangeVm { overlay: Some(args.size), ..ChangeVm::default() };
+    let vm = change_vm(&args.vm, &change).await?;
+    if args.format.json {
+        output::json(&vm);
+        return Ok(OK);
+    }
+    let state = vm.state.name();
+    output::line(&format!("the root overlay of {} may take {}; it is {state}", vm.name, args.size));
     Ok(OK)
 }
 

@@ -34,6 +34,7 @@ pub async fn run(command: cli::Vm) -> Result<ExitCode, CommandError> {
         cli::Vm::Stats(args) => stats::run(args).await,
         cli::Vm::Rename(args) => change::rename(args).await,
         cli::Vm::Set(args) => change::set(args).await,
+        cli::Vm::ResizeOverlay(args) => change::resize_overlay(args).await,
         cli::Vm::KnownHost(args) => ssh_config::known_host(args).await,
         cli::Vm::Proxy(args) => ssh::proxy(&args.vm, args.port).await,
     }
@@ -50,6 +51,7 @@ async fn create(args: Create) -> Result<ExitCode, CommandError> {
         network: args.network.map(Network::from).or(args.nat.then_some(Network::Nat)),
         vmm: args.vmm.map(Vmm::from),
         root_disk: args.root_disk.map(RootDisk::from),
+        overlay: args.overlay,
         opencode: args.no_opencode.then_some(false),
         start: (!args.no_start).then(|| args.wait.wait.into()),
     };
@@ -212,6 +214,9 @@ fn describe(vm: &Vm) -> String {
         name(&spec.root_disk),
         spec.root_disk_reason,
     );
+    if let Some(limit) = spec.overlay {
+        text.push_str(&format!("\noverlay     at most {limit}"));
+    }
     if let Some(Lease { address, mac, tap }) = &vm.lease {
         text.push_str(&format!("\nip          {address} ({mac}, {tap})"));
     }
@@ -241,6 +246,7 @@ fn state(state: &VmState) -> String {
             format!("its start failed: {detail}")
         }
         VmState::Failed { cause, .. } => cause.clone(),
+        VmState::Paused(cause) => cause.to_string(),
         _ => return state.name().to_owned(),
     };
     format!("{} ({why})", state.name())

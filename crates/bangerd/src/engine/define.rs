@@ -5,7 +5,7 @@ use banger_core::api::{ApiError, CreateVm, ErrorKind};
 use banger_core::id::VmId;
 use banger_core::image::Image;
 use banger_core::name::Name;
-use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm};
+use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm, check_overlay};
 use banger_host::{AskError, Ready};
 
 use crate::clock::now;
@@ -41,6 +41,9 @@ impl Engine {
             _ => self.ready().await?,
         };
         let (root_disk, root_disk_reason) = choose_root_disk(request.root_disk, vmm, &ready)?;
+        if let Some(limit) = request.overlay {
+            check_overlay(limit, root_disk).map_err(invalid)?;
+        }
         let network = choose_network(request.network, vmm, &ready)?;
         if vmm == Vmm::Firecracker {
             self.check_firecracker(&ready, vcpus, network, root_disk)?;
@@ -61,6 +64,7 @@ impl Engine {
                 network,
                 opencode: wants_opencode && image.opencode.is_some(),
                 vmm,
+                overlay: request.overlay,
                 root_disk,
                 root_disk_reason,
             },

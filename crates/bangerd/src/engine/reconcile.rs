@@ -74,6 +74,11 @@ impl Engine {
                 ctx.remove(None).await?;
             }
             VmState::Running => drop(self.take_up(ctx, &vm).await?),
+            VmState::Paused(_) => {
+                if self.take_up(ctx, &vm).await? {
+                    ctx.settle_pause().await?;
+                }
+            }
             VmState::Stopping => {
                 if self.take_up(ctx, &vm).await? {
                     return Ok(Then::Stop);

@@ -100,6 +100,7 @@ impl VmTask {
                         how = end(&*self.engine.host, self.ctx.vsock()) => {
                             self.ctx.vsock_ended(how).await;
                         }
+                        () = self.ctx.look_again() => self.ctx.watch_overlay().await,
                     }
                     continue;
                 };

@@ -57,6 +57,8 @@ struct Shared {
     vsock: Option<ProcessId>,
     gone: bool,
     console_from: u64,
+    /// Whether it was told in this run that the overlay fills.
+    warned: bool,
 }
 
 impl VmCtx {
@@ -71,6 +73,7 @@ impl VmCtx {
                 vsock: None,
                 gone: false,
                 console_from: 0,
+                warned: false,
             })),
         }
     }
@@ -140,7 +143,13 @@ impl VmCtx {
     /// Where its console's log ends now: what is said from here on is of this run.
     pub(crate) fn mark_console(&self) {
         let length = std::fs::metadata(vm_files::console(&self.dir())).map_or(0, |m| m.len());
-        lock(&self.shared).console_from = length;
+        let mut shared = lock(&self.shared);
+        (shared.console_from, shared.warned) = (length, false);
+    }
+
+    /// Whether it was told in this run that the overlay fills; from now on it was.
+    pub(crate) fn was_warned(&self) -> bool {
+        std::mem::replace(&mut lock(&self.shared).warned, true)
     }
 
     /// The end of what its console said in this run.

@@ -3,13 +3,13 @@
 use banger_core::api::{ApiError, ChangeVm, ErrorKind};
 use banger_core::resource::ResourceSpec;
 use banger_core::size::Size;
-use banger_core::vm::{Vm, VmState, check_size};
+use banger_core::vm::{Vm, VmState, check_overlay, check_size};
 use banger_exec::Cancel;
 
 use crate::engine::resources::blocking;
 use crate::engine::store_error;
 use crate::engine::vm::VmCtx;
-use crate::error::OpError;
+use crate::error::{OpError, chain};
 use crate::store::journal::{self, Entry};
 use crate::store::{StoreError, vms};
 
@@ -25,6 +25,15 @@ impl VmCtx {
                 return Err(store_error(StoreError::NameTaken(after.name.to_string())));
             }
         }
+        if let Some(limit) = change.overlay {
+            let used = self.overlay_use().await.map_err(|error| internal(chain(&error)))?;
+            if limit <= used {
+                let message = format!("the root overlay of '{}' takes {used} already", before.name);
+                return Err(
+                    ApiError::new(ErrorKind::Conflict, message).remedy("give it more than that")
+                );
+            }
+        }
         let done = async {
             if after.spec.disk != before.spec.disk {
                 self.grow_disk(after.spec.disk).await?;
@@ -33,7 +42,11 @@ impl VmCtx {
                 *vm = after;
                 Ok(())
             })
-            .await
+            .await?;
+            match (&before.state, change.overlay) {
+                (VmState::Paused(_), Some(_)) => self.resume(None).await,
+                _ => Ok(()),
+            }
         };
         match done.await {
             Ok(()) => Ok(self.vm()),
@@ -102,17 +115,29 @@ impl VmCtx {
     }
 }
 
+fn invalid(reason: String) -> ApiError {
+    ApiError::new(ErrorKind::Invalid, reason)
+}
+
+fn internal(reason: String) -> ApiError {
+    ApiError::new(ErrorKind::Internal, reason)
+}
+
 /// The VM as it would be.
 fn changed(vm: &Vm, change: &ChangeVm) -> Result<Vm, ApiError> {
-    let ChangeVm { name, vcpus, memory, disk } = change;
+    let ChangeVm { name, vcpus, memory, disk, overlay } = change;
     let conflict = |message: String| ApiError::new(ErrorKind::Conflict, message);
     let of_spec = vcpus.is_some() || memory.is_some() || disk.is_some();
-    if !of_spec && name.is_none() {
-        let message = "nothing is to be changed: give a name, vcpus, memory or disk";
+    if !of_spec && name.is_none() && overlay.is_none() {
+        let message = "nothing is to be changed: give a name, vcpus, memory, disk or overlay";
         return Err(ApiError::new(ErrorKind::Invalid, message));
     }
     let mut after = vm.clone();
     after.name = name.clone().unwrap_or(after.name);
+    if let Some(limit) = overlay {
+        check_overlay(*limit, vm.spec.root_disk).map_err(invalid)?;
+        after.spec.overlay = Some(*limit);
+    }
     if !of_spec {
         return Ok(after);
     }
@@ -130,8 +155,7 @@ fn changed(vm: &Vm, change: &ChangeVm) -> Result<Vm, ApiError> {
     spec.vcpus = vcpus.unwrap_or(spec.vcpus);
     spec.memory = memory.unwrap_or(spec.memory);
     spec.disk = disk.unwrap_or(spec.disk);
-    check_size(spec.vcpus, spec.memory, spec.disk)
-        .map_err(|reason| ApiError::new(ErrorKind::Invalid, reason))?;
+    check_size(spec.vcpus, spec.memory, spec.disk).map_err(invalid)?;
     if spec.disk < vm.spec.disk {
         let message = format!(
             "the work disk of '{}' cannot shrink from {} to {}",
@@ -164,6 +188,7 @@ mod tests {
                 network: Network::User,
                 opencode: false,
                 vmm: Vmm::Qemu,
+                overlay: None,
                 root_disk: RootDisk::Qcow2,
                 root_disk_reason: String::new(),
             },
@@ -213,7 +238,7 @@ mod tests {
         "#);
         let vcpus = ChangeVm { vcpus: Some(99), ..ChangeVm::default() };
         insta::assert_snapshot!(why(stopped(), vcpus), @r#""invalid": 99 vcpus is not possible: choose 1 to 32"#);
-        insta::assert_snapshot!(why(stopped(), ChangeVm::default()), @r#""invalid": nothing is to be changed: give a name, vcpus, memory or disk"#);
+        insta::assert_snapshot!(why(stopped(), ChangeVm::default()), @r#""invalid": nothing is to be changed: give a name, vcpus, memory, disk or overlay"#);
         let failed = VmState::Failed { cause: String::new(), removing: true };
         insta::assert_snapshot!(why(failed, disk(Size::gib(9))), @r#""conflict": cannot change 'dev': it is failed"#);
     }

@@ -41,6 +41,10 @@ impl VmCtx {
             log.check()?;
             match (self.vm().state, self.process()) {
                 (VmState::Running, Some(process)) if !restart => return Ok(Some(process)),
+                (VmState::Paused(_), Some(process)) if !restart => {
+                    self.resume(Some(log)).await?;
+                    return Ok(Some(process));
+                }
                 (state, _) if state.is_active() => self.stop(log).await?,
                 _ => {}
             }

@@ -63,6 +63,12 @@ impl VmCtx {
     /// runs on: what was asked of the guest may still end it.
     pub(crate) async fn stop(&self, log: &OpLog) -> Result<(), OpError> {
         log.check()?;
+        // A guest that stands still cannot shut down.
+        if matches!(self.vm().state, VmState::Paused(_))
+            && let Err(error) = self.stand_still(false).await
+        {
+            tracing::warn!(vm = %self.vm().id, %error, "it does not go on, to be shut down");
+        }
         if self.vm().state != VmState::Stopping {
             self.transition(Some(log), Transition::Stop).await?;
         }

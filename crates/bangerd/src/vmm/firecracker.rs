@@ -153,6 +153,20 @@ impl Firecracker {
         sent.map(drop).map_err(|error| failure(path, error))
     }
 
+    /// Makes its machine stand still, or go on.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn stand_still(&self, still: bool) -> Result<(), FirecrackerError> {
+        #[derive(Serialize)]
+        struct Vm {
+            state: &'static str,
+        }
+        let state = Vm { state: if still { "Paused" } else { "Resumed" } };
+        let sent = self.client.send(Method::PATCH, "/vm", Some(&state)).await;
+        sent.map(drop).map_err(|error| failure("/vm".to_owned(), error))
+    }
+
     /// Its version, such as `1.12.1`.
     ///
     /// # Errors

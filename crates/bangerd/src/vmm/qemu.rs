@@ -125,6 +125,7 @@ mod tests {
                 network,
                 opencode: false,
                 vmm: Vmm::Qemu,
+                overlay: None,
                 root_disk: RootDisk::Qcow2,
                 root_disk_reason: String::new(),
             },

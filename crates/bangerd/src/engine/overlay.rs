@@ -1,0 +1,150 @@
+//! Root overlays that fill: a VM is paused while what it writes still has a place.
+
+use std::time::Duration;
+
+use banger_core::dirs::vm_files;
+use banger_core::operation::EventKind;
+use banger_core::size::Size;
+use banger_core::vm::{PauseCause, RootDisk, Transition, Vm, VmState, Vmm};
+use banger_host::{allocated, free_space};
+
+use crate::clock::now_ms;
+use crate::engine::oplog::OpLog;
+use crate::engine::resources::blocking;
+use crate::engine::vm::{VmCtx, apply};
+use crate::error::{OpError, chain};
+use crate::store::operations;
+use crate::vmm::firecracker::Firecracker;
+use crate::vmm::qmp::Qmp;
+
+/// How often an overlay is looked at.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How much of what it may take an overlay takes when that is told, in percent.
+const WARN: u64 = 80;
+/// What must be free on the host's disk: more than guests write between two looks.
+const RESERVE: Size = Size::mib(512);
+
+/// What was seen of an overlay.
+struct Seen {
+    used: Size,
+    /// Why the VM must not go on, if so.
+    obstacle: Option<PauseCause>,
+}
+
+impl VmCtx {
+    /// Returns when it is time to look at the overlay; never, if that is of no use.
+    pub(crate) async fn look_again(&self) {
+        let vm = self.vm();
+        let state =
+            matches!(vm.state, VmState::Running | VmState::Paused(PauseCause::DiskFull { .. }));
+        let fills = vm.spec.overlay.is_some() || vm.spec.root_disk == RootDisk::DmSnapshot;
+        if state && fills && self.process().is_some() {
+            tokio::time::sleep(PAUSE).await;
+        } else {
+            std::future::pending().await
+        }
+    }
+
+    /// Pauses the VM if it must not go on, or lets it go on if the host's disk has room again.
+    pub(crate) async fn watch_overlay(&self) {
+        if let Err(error) = self.try_watch_overlay().await {
+            tracing::error!(vm = %self.vm().id, error = chain(&error), "its overlay is not watched");
+        }
+    }
+
+    async fn try_watch_overlay(&self) -> Result<(), OpError> {
+        let vm = self.vm();
+        let Seen { used, obstacle } = self.see(&vm).await?;
+        match (&vm.state, obstacle) {
+            (VmState::Running, Some(cause)) => {
+                tracing::warn!(vm = %vm.id, %cause, "paused");
+                // The VMM first: a daemon that ends in between finds a VM that runs, and comes here.
+                self.stand_still(true).await?;
+                self.transition(None, Transition::Pause(cause)).await
+            }
+            (VmState::Running, None) => self.warn(&vm, used).await,
+            (VmState::Paused(_), None) => self.go_on(None).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets a paused VM go on, if there is room.
+    ///
+    /// # Errors
+    /// There is none, or the VMM does not answer.
+    pub(crate) async fn resume(&self, log: Option<&OpLog>) -> Result<(), OpError> {
+        match self.see(&self.vm()).await?.obstacle {
+            Some(cause) => Err(OpError::Paused { name: self.vm().name, cause }),
+            None => self.go_on(log).await,
+        }
+    }
+
+    /// A paused VM that a daemon finds: its VMM may have been told to go on.
+    pub(crate) async fn settle_pause(&self) -> Result<(), OpError> {
+        match self.resume(None).await {
+            Err(OpError::Paused { .. }) => self.stand_still(true).await,
+            done => done,
+        }
+    }
+
+    async fn go_on(&self, log: Option<&OpLog>) -> Result<(), OpError> {
+        self.stand_still(false).await?;
+        self.change(log, |vm| apply(vm, Transition::Resume)).await
+    }
+
+    /// What it takes, in bytes.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub(crate) async fn overlay_use(&self) -> Result<Size, OpError> {
+        Ok(self.see(&self.vm()).await?.used)
+    }
+
+    async fn see(&self, vm: &Vm) -> Result<Seen, OpError> {
+        let (dir, limit) = (self.dir(), vm.spec.overlay);
+        // A snapshot that cannot be written to is lost; other disks only fail the write.
+        let snapshot = vm.spec.root_disk == RootDisk::DmSnapshot;
+        // What is free may be about to be written: who waits for room waits for more of it.
+        let waits = matches!(vm.state, VmState::Paused(PauseCause::DiskFull { .. }));
+        let least = Size::bytes(RESERVE.as_bytes() * if waits { 2 } else { 1 });
+        blocking(move || {
+            let used = Size::bytes(allocated(&vm_files::overlay(&dir))?);
+            let full = limit.filter(|limit| used >= *limit);
+            let obstacle = match full {
+                Some(limit) => Some(PauseCause::OverlayFull { used, limit }),
+                None if snapshot => {
+                    let free = free_space(&dir)?;
+                    (free < least).then_some(PauseCause::DiskFull { free })
+                }
+                None => None,
+            };
+            Ok(Seen { used, obstacle })
+        })
+        .await
+    }
+
+    /// Tells, once a run, of an overlay that will be full.
+    async fn warn(&self, vm: &Vm, used: Size) -> Result<(), OpError> {
+        let Some(limit) = vm.spec.overlay else { return Ok(()) };
+        if used.as_bytes() * 100 < limit.as_bytes() * WARN || self.was_warned() {
+            return Ok(());
+        }
+        tracing::warn!(vm = %vm.id, %used, %limit, "its root overlay fills");
+        let told = EventKind::OverlayFilling { vm: vm.id.clone(), used, limit };
+        let at = now_ms();
+        Ok(self.engine.store.run(move |db| operations::append(db, None, at, &told)).await?)
+    }
+
+    /// Makes the VMM stand still, or go on. Fine if it does.
+    pub(crate) async fn stand_still(&self, still: bool) -> Result<(), OpError> {
+        let sockets = self.sockets();
+        match self.vm().spec.vmm {
+            Vmm::Qemu => {
+                let order = if still { "stop" } else { "cont" };
+                Qmp::connect(&sockets.qmp).await?.execute(order).await?;
+            }
+            Vmm::Firecracker => Firecracker::at(&sockets.api).stand_still(still).await?,
+        }
+        Ok(())
+    }
+}
