@@ -82,7 +82,7 @@ fn sudo_is_ready(lab: &Lab) {
     );
 }
 
-const CREATE: &str = "banger vm create --image lab --vmm firecracker --memory 256M";
+const CREATE: &str = "banger vm create --image lab --vmm firecracker --vcpus 1 --memory 256M";
 
 /// Two at once, entered, changed, killed under, stopped, started, deleted.
 fn two_vms(lab: &Lab) {

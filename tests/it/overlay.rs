@@ -7,13 +7,13 @@ fn a_vm_whose_overlay_is_full_is_paused_and_goes_on_with_more() {
     let banger = Sandbox::new(As::Me);
     let small = banger.run(&["vm", "create", "--overlay", "1M"]);
     assert_eq!(small.code, 2);
-    insta::assert_snapshot!(small.stderr, @"");
+    insta::assert_snapshot!(small.stderr, @"error: an overlay of 1 MiB is not possible: choose 64 MiB or more");
     let options = ["--no-opencode", "--network", "none", "--wait", "ssh", "--overlay", "300M"];
     banger.ok(&[&["vm", "create", "dev"], &options[..]].concat());
     let state = || banger.json(&["vm", "show", "dev"])["state"].clone();
 
     // What is written is on the disk, so that it must be somewhere.
-    let write = "nohup dd if=/dev/urandom of=/big bs=1M count=400 conv=fsync >/dev/null 2>&1 &";
+    let write = "nohup dd if=/dev/zero of=/big bs=1M count=400 conv=fsync >/dev/null 2>&1 &";
     banger.ok(&["vm", "exec", "dev", "--", write]);
     banger.until("it is paused", || state()["state"] == "paused");
     let paused = state();
@@ -45,7 +45,7 @@ fn a_vm_whose_overlay_is_full_is_paused_and_goes_on_with_more() {
     assert_eq!(banger.ok(&["vm", "exec", "dev", "--", "stat -c %s /big"]), (400 << 20).to_string());
 
     // Paused again, it can be stopped: it goes on for that.
-    banger.ok(&["vm", "exec", "dev", "--", &write.replace("/big", "/more").replace("400", "2000")]);
+    banger.ok(&["vm", "exec", "dev", "--", &write.replace("/big", "/more").replace("400", "1900")]);
     banger.until("it is paused again", || state()["state"] == "paused");
     banger.ok(&["vm", "stop", "dev"]);
     assert_eq!(state()["cause"], "requested");

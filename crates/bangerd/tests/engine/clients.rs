@@ -79,6 +79,13 @@ proptest! {
             .live(&Life::default(), async |engine| {
                 let [a, b, c] = &clients[..] else { unreachable!() };
                 tokio::join!(client(engine, a), client(engine, b), client(engine, c));
+                // A guest may end after its stop was cancelled: that is put away by the way.
+                let settled = async {
+                    while scene.world.running().len() != 2 * engine.active_vms() {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                let _ = tokio::time::timeout(Duration::from_secs(10), settled).await;
             })
             .unwrap();
         // No daemon has to put anything right.
