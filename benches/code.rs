@@ -7,7 +7,7 @@ use banger_core::id::{ImageId, VmId};
 use banger_core::operation::{Event, EventKind, Outcome};
 use banger_core::resource::{Observed, ResourceSpec};
 use banger_core::size::Size;
-use banger_core::vm::{Network, RootDisk, StopCause, Vm, VmSpec, VmState, Vmm};
+use banger_core::vm::{Limits, Network, RootDisk, StopCause, Vm, VmSpec, VmState, Vmm};
 use banger_image::initramfs::segment;
 use bangerd::store::Store;
 use bangerd::store::journal::{self, Scope};
@@ -76,6 +76,7 @@ fn vms(count: u64) -> Vec<Vm> {
             opencode: true,
             vmm: Vmm::Qemu,
             overlay: None,
+            limits: Limits::default(),
             root_disk: RootDisk::Qcow2,
             root_disk_reason: "instant on any file system, and QEMU can use it".to_owned(),
         },

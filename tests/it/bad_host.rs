@@ -76,7 +76,7 @@ fn a_vm_needs_qemu() {
          echo \"qemu-system-x86_64: unsupported machine type 'microvm,acpi=on'\" >&2; exit 1\n",
     );
     insta::assert_snapshot!(refused(&banger), @r"
-    1 error: QEMU 5.2 is too old, 7.2 or newer is needed: qemu-system-x86_64 ended as soon as it was started (exit status 1):
+    1 error: qemu-system-x86_64 5.2 is too old, 7.2 or newer is needed: qemu-system-x86_64 ended as soon as it was started (exit status 1):
     qemu-system-x86_64: unsupported machine type 'microvm,acpi=on'
     hint: install a newer qemu-system-x86
     ");

@@ -193,12 +193,19 @@ fn the_network(lab: &Lab) {
 
 /// Another user, who may use the helper too, gets at nothing of it.
 fn strangers(lab: &Lab, vm: &str) {
+    let address = lab.show("one")["lease"]["address"].as_str().unwrap().to_owned();
     let answers = |user: &str, state_dir: &str, verbs: &[&str]| {
         let open = format!("{{\"verb\":\"open\",\"state_dir\":\"{state_dir}\"}}");
-        let lines = [&[open.as_str()], verbs].concat().join("\n").replace("VM", vm);
+        let lines = [&[open.as_str()], verbs].concat().join("\n");
+        let lines = lines.replace("VM", vm).replace("ADDRESS", &address);
         let helper = "sudo -n /usr/local/bin/banger-helper";
         let said = lab.as_user(user, &format!("printf '%s\\n' {} | {helper}", quote(&lines)));
+        let subnet = format!("{}.0/24", address.rsplit_once('.').unwrap().0);
+        let tap = lab.show("one")["lease"]["tap"].as_str().unwrap().to_owned();
         said.replace(vm, "VM")
+            .replace(&address, "ADDRESS")
+            .replace(&subnet, "SUBNET")
+            .replace(&tap, "TAP")
     };
     lab.as_user(
         "eve",
@@ -219,6 +226,8 @@ fn strangers(lab: &Lab, vm: &str) {
             "/home/eve/state/banger",
             &[
                 r#"{"verb":"dm_remove","vm":"VM"}"#,
+                r#"{"verb":"tap_remove","address":"ADDRESS"}"#,
+                r#"{"verb":"net_up","subnet":"ADDRESS/24","dns":[],"host_ports":[]}"#,
                 r#"{"verb":"dm_create","vm":"VM","base":"link","overlay":"own"}"#,
                 r#"{"verb":"dm_create","vm":"VM","base":"folder/shadow","overlay":"own"}"#,
                 r#"{"verb":"dm_create","vm":"VM","base":"../../../../etc/shadow","overlay":"own"}"#,
@@ -229,15 +238,17 @@ fn strangers(lab: &Lab, vm: &str) {
             ]
         ),
         @r#"
-    {"done":{"opened":{"protocol":1,"no_mapper":null,"no_vmm":null}}}
+    {"done":{"opened":{"protocol":2,"no_mapper":null,"no_vmm":null,"no_net":null}}}
     {"done":"nothing"}
+    {"refused":"TAP is not a tap of the caller's"}
+    {"refused":"ADDRESS/24 is not a subnet: write SUBNET"}
     {"failed":"cannot open link below the state folder: Too many levels of symbolic links (os error 40)"}
     {"failed":"cannot open folder/shadow below the state folder: Too many levels of symbolic links (os error 40)"}
     {"refused":"../../../../etc/shadow is not a path below the state folder"}
     {"refused":"/etc/shadow is not a path below the state folder"}
     {"refused":"pipe is not a file of the caller's"}
     {"failed":"cannot open link below the state folder: Too many levels of symbolic links (os error 40)"}
-    {"refused":"not a verb: unknown variant `run`, expected one of `open`, `dm_create`, `dm_remove`, `vmm_start` at line 1 column 13"}
+    {"refused":"not a verb: unknown variant `run`, expected one of `open`, `dm_create`, `dm_remove`, `net_up`, `net_down`, `tap_create`, `tap_remove`, `vmm_start` at line 1 column 13"}
     "#
     );
     assert_eq!(lab.ok("dmsetup ls | wc -l"), "2");

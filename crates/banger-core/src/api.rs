@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use crate::image::Image;
 use crate::name::Name;
 use crate::size::Size;
-use crate::vm::{Network, RootDisk, Vmm, WaitFor};
+use crate::vm::{Limits, Network, RootDisk, Vmm, WaitFor};
 
 /// `POST /v1/vms`. What is left out comes from the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -41,6 +41,9 @@ pub struct CreateVm {
     /// How much its root overlay may take of the host's disk, in bytes: the VM is paused at that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay: Option<Size>,
+    /// How fast it may be.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// Whether the opencode server runs in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opencode: Option<bool>,

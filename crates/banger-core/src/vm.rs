@@ -73,6 +73,53 @@ pub enum Network {
     None,
 }
 
+/// How fast a VM may be; what is not said is not limited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// What each disk may move, in bytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_bandwidth: Option<Size>,
+    /// What each disk may do, in operations a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_ops: Option<u64>,
+    /// What the network may move each way, in bytes a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_bandwidth: Option<Size>,
+    /// What the network may do each way, in packets a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_ops: Option<u64>,
+}
+
+impl Limits {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the network has one.
+    #[must_use]
+    pub fn of_network(&self) -> bool {
+        self.net_bandwidth.is_some() || self.net_ops.is_some()
+    }
+
+    /// Refuses what would let nothing pass.
+    ///
+    /// # Errors
+    /// What is wrong, for a person.
+    pub fn check(&self) -> Result<(), String> {
+        let least = Size::bytes(64 << 10);
+        if [self.disk_bandwidth, self.net_bandwidth].iter().flatten().any(|rate| *rate < least) {
+            return Err(format!("a bandwidth below {least} a second is not possible"));
+        }
+        if [self.disk_ops, self.net_ops].iter().flatten().any(|rate| *rate < 10) {
+            return Err("fewer than 10 operations a second are not possible".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// How far a start waits before it counts as done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +155,9 @@ pub struct VmSpec {
     /// reached. None is as much as the image has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlay: Option<Size>,
+    /// How fast it may be.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
     /// How its root overlay lies on the host.
     pub root_disk: RootDisk,
     /// Why that way was chosen.

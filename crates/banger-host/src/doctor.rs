@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use banger_core::config::Config;
 use banger_core::dirs::Dirs;
 use banger_core::doctor::{Check, DoctorReport};
-use banger_exec::Tools;
+use banger_exec::{Tool, Tools};
 
 pub use storage::{Storage, storage};
 pub use user::{User, user};
 
 use crate::facts::{Kvm, kvm_at};
-use crate::{QemuVersion, Ready};
+use crate::{Ready, Version};
 
 /// What is looked at. Tests put a host of their own making in its place.
 pub struct Scene<'a> {
@@ -36,8 +36,8 @@ pub struct Scene<'a> {
     pub agent: (&'a Path, Option<String>),
     /// Who runs VMs.
     pub user: &'a User,
-    /// The version of QEMU, if there is one that says it.
-    pub qemu: Option<QemuVersion>,
+    /// The version of a VMM, if it says one.
+    pub version: &'a dyn Fn(Tool) -> Option<Version>,
     /// What the helper can do, or why it cannot be used.
     pub helper: Result<&'a Ready, String>,
     /// The file system of the state folder, or why it cannot be looked at.

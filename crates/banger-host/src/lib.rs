@@ -25,7 +25,7 @@ pub use resolver::name_servers;
 pub use resources::{Ended, Host, HostOps};
 pub use routes::{Route, routes};
 pub use socket::listens;
-pub use version::{OLDEST_QEMU, QemuVersion, qemu_version};
+pub use version::{Version, oldest, version};
 
 use std::path::{Path, PathBuf};
 

@@ -203,6 +203,18 @@ pub struct Create {
     /// [default: as much as the image has]
     #[arg(long, value_name = "SIZE")]
     pub overlay: Option<Size>,
+    /// What each disk may move in a second, such as 100M
+    #[arg(long, value_name = "SIZE")]
+    pub disk_bandwidth: Option<Size>,
+    /// What each disk may do in a second, in operations
+    #[arg(long, value_name = "N")]
+    pub disk_ops: Option<u64>,
+    /// What the network may move each way in a second; with firecracker only
+    #[arg(long, value_name = "SIZE")]
+    pub net_bandwidth: Option<Size>,
+    /// What the network may do each way in a second, in packets; with firecracker only
+    #[arg(long, value_name = "N")]
+    pub net_ops: Option<u64>,
     /// Do not run the opencode server
     #[arg(long)]
     pub no_opencode: bool,

@@ -6,9 +6,9 @@ use std::path::Path;
 use banger_core::dirs::Dirs;
 use banger_core::doctor::{Check, DoctorReport};
 use banger_core::image::{Image, files};
-use banger_exec::{HostRunner, Tools};
+use banger_exec::{HostRunner, Tool, Tools};
 use banger_host::doctor::{Scene, examine, storage, user};
-use banger_host::{Helper as _, Sudo, privileged, qemu_version};
+use banger_host::{Helper as _, Sudo, privileged, version};
 use banger_image::elf::check_static;
 use banger_image::parts;
 
@@ -22,7 +22,13 @@ pub fn report(dirs: &Dirs) -> DoctorReport {
     let config = read_config(dirs).map_err(|error| chain(&error));
     let storage = storage(&dirs.state).map_err(|error| chain(&error));
     let agent = companion("banger-agent");
+    let named = config.as_ref().ok().and_then(|config| config.firecracker_bin.clone());
     let tools = Tools::discover();
+    let tools = match named {
+        Some(path) => tools.with(Tool::Firecracker, path),
+        None => tools,
+    };
+    let runner = HostRunner::new(tools.clone());
     let helper = Sudo::new(tools.clone(), dirs.state.clone()).ready();
     let mut report = examine(&Scene {
         root,
@@ -32,7 +38,7 @@ pub fn report(dirs: &Dirs) -> DoctorReport {
         config: config.as_ref().map_err(Clone::clone),
         agent: (&agent, flaw(&agent)),
         user: &user(root),
-        qemu: qemu_version(&HostRunner::new(tools.clone())),
+        version: &|tool| version(&runner, tool),
         helper: helper.as_ref().map_err(ToString::to_string),
         storage: storage.as_ref().map_err(Clone::clone),
     });

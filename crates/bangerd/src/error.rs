@@ -8,7 +8,7 @@ use banger_core::name::Name;
 use banger_core::operation::Failure;
 use banger_core::vm::{IllegalTransition, PauseCause};
 use banger_exec::{ExecError, Tool};
-use banger_host::{HostError, OLDEST_QEMU, QemuVersion};
+use banger_host::{HostError, Version};
 use banger_image::build::BuildError;
 use banger_image::parts::Damage;
 use banger_image::seed::SeedError;
@@ -112,11 +112,15 @@ pub enum OpError {
         #[source]
         damage: Damage,
     },
-    /// QEMU is of a version that cannot run our machines.
-    #[error("QEMU {found} is too old, {OLDEST_QEMU} or newer is needed: {why}")]
+    /// What runs machines is of a version that may not run ours.
+    #[error("{} {found} is too old, {oldest} or newer is needed: {why}", tool.program())]
     TooOld {
+        /// The program.
+        tool: Tool,
         /// Its version.
-        found: QemuVersion,
+        found: Version,
+        /// What is needed.
+        oldest: Version,
         /// How the start failed.
         why: Box<OpError>,
     },
@@ -160,7 +164,7 @@ impl OpError {
         }
         match self {
             Self::Store(error) => error.remedy(),
-            Self::TooOld { .. } => Some(format!("install a newer {}", Tool::QemuSystem.package())),
+            Self::TooOld { tool, .. } => Some(format!("install a newer {}", tool.package())),
             Self::Damaged { damage, .. } => Some(format!(
                 "put a backup of {} back, or build another image with 'banger image build debian \
                  --name NAME'; the VMs of this one cannot start without it",

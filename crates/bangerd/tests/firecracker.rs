@@ -12,7 +12,7 @@ use banger_core::id::{ImageId, VmId};
 use banger_core::net::Lease;
 use banger_core::resource::ResourceSpec;
 use banger_core::size::Size;
-use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm};
+use banger_core::vm::{Limits, Network, RootDisk, Vm, VmSpec, VmState, Vmm};
 use banger_exec::{Cancel, HostRunner, Tool, Tools};
 use banger_host::{Host, HostOps, Sudo};
 use bangerd::vmm::firecracker::{
@@ -34,6 +34,12 @@ fn vm() -> Vm {
             opencode: false,
             vmm: Vmm::Firecracker,
             overlay: None,
+            limits: Limits {
+                disk_bandwidth: Some(Size::mib(100)),
+                disk_ops: Some(1000),
+                net_bandwidth: Some(Size::mib(10)),
+                net_ops: None,
+            },
             root_disk: RootDisk::Clone,
             root_disk_reason: String::new(),
         },
@@ -125,6 +131,7 @@ async fn what_we_send_is_accepted_and_what_it_refuses_is_an_error() {
         is_root_device: false,
         is_read_only: false,
         cache_type: Cache::Writeback,
+        rate_limiter: None,
     };
     let refused = [
         running.refusal(drive("root", "/none")).await,

@@ -1,10 +1,11 @@
 //! The programs that banger runs today.
 
 use banger_core::doctor::Check;
+use banger_core::vm::Vmm;
 use banger_exec::{Tool, is_program, quote, tools_folder};
 
 use super::Scene;
-use crate::OLDEST_QEMU;
+use crate::oldest;
 
 /// What running VMs takes.
 const RUNNING: &[Tool] = &[
@@ -31,35 +32,47 @@ impl Scene<'_> {
         all.map(|tool| self.program(*tool)).chain(self.firecracker()).collect()
     }
 
-    /// Looked at only where the configuration names it: QEMU is the default.
+    /// Missing only where the configuration wants it: QEMU is the default.
     fn firecracker(&self) -> Option<Check> {
-        let path = self.config.as_ref().ok()?.firecracker_bin.as_ref()?;
-        let name = Tool::Firecracker.program();
-        if is_program(path) {
-            return Some(Check::ok(name, path.display().to_string()));
+        const TOOL: Tool = Tool::Firecracker;
+        let config = self.config.as_ref().ok();
+        if let Some(path) = config.and_then(|config| config.firecracker_bin.as_ref())
+            && !is_program(path)
+        {
+            let detail = format!("firecracker_bin is {}, which is no program", path.display());
+            let remedy = format!("correct {}", self.dirs.config_file().display());
+            return Some(Check::warning(TOOL.program(), detail).remedy(remedy));
         }
-        let detail = format!("firecracker_bin is {}, which is no program", path.display());
-        let remedy = format!("correct {}", self.dirs.config_file().display());
-        Some(Check::warning(name, detail).remedy(remedy))
+        let wanted = config.is_some_and(|config| config.vmm == Vmm::Firecracker);
+        (wanted || self.tools.path(TOOL).is_ok()).then(|| self.program(TOOL))
     }
 
     fn program(&self, tool: Tool) -> Check {
         if let Ok(path) = self.tools.path(tool) {
             let path = path.display();
-            return match self.qemu.filter(|found| tool == Tool::QemuSystem && *found < OLDEST_QEMU)
-            {
-                None => Check::ok(tool.program(), path.to_string()),
-                Some(found) => {
-                    let detail = format!("{path} is {found}; {OLDEST_QEMU} or newer is needed");
-                    Check::warning(tool.program(), detail).remedy(self.install(tool.package()))
+            let asked = oldest(tool).and_then(|oldest| Some((oldest, (self.version)(tool)?)));
+            return match asked {
+                Some((oldest, found)) if found < oldest => {
+                    let detail = format!("{path} is {found}; {oldest} or newer is needed");
+                    Check::warning(tool.program(), detail).remedy(self.get(tool))
                 }
+                _ => Check::ok(tool.program(), path.to_string()),
             };
         }
-        let remedy = match tool {
+        let detail = format!("needed for {}", tool.purpose());
+        Check::missing(tool.program(), detail).remedy(self.get(tool))
+    }
+
+    /// How to get a program.
+    fn get(&self, tool: Tool) -> String {
+        match tool {
             Tool::VhostDeviceVsock => install_vsock(),
+            // No distribution has it.
+            Tool::Firecracker => "put a release of Firecracker's own into /usr/local/bin \
+                (https://github.com/firecracker-microvm/firecracker/releases)"
+                .to_owned(),
             _ => self.install(tool.package()),
-        };
-        Check::missing(tool.program(), format!("needed for {}", tool.purpose())).remedy(remedy)
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::OLDEST_QEMU;
+use crate::oldest;
 use banger_core::doctor::Status;
 use banger_core::size::Size;
 use banger_exec::Tool;
@@ -14,7 +14,7 @@ struct FakeHost {
     config: Result<Config, String>,
     agent: Option<String>,
     user: User,
-    qemu: Option<QemuVersion>,
+    vmms: BTreeMap<Tool, Version>,
     storage: Storage,
     helper: Result<Ready, String>,
 }
@@ -33,7 +33,7 @@ impl FakeHost {
             config: Ok(Config::default()),
             agent: None,
             user: User { uid: 1000, name: "me".to_owned() },
-            qemu: Some(OLDEST_QEMU),
+            vmms: BTreeMap::new(),
             storage: Storage {
                 folder: root.join("home"),
                 free: Size::gib(64),
@@ -87,7 +87,7 @@ impl FakeHost {
             config: self.config.as_ref().map_err(Clone::clone),
             agent: (Path::new("/bin/banger-agent"), self.agent.clone()),
             user: &self.user,
-            qemu: self.qemu,
+            version: &|tool| self.vmms.get(&tool).copied().or(oldest(tool)),
             storage: Ok(&self.storage),
             helper: self.helper.as_ref().map_err(Clone::clone),
         })
@@ -113,7 +113,7 @@ fn a_host_that_has_everything_is_praised() {
     assert_eq!(host.complaints(), "");
     let name = |check: Check| check.name;
     let names = host.report().checks.into_iter().map(name).collect::<Vec<_>>().join(", ");
-    insta::assert_snapshot!(names, @"KVM, qemu-system-x86_64, vhost-device-vsock, qemu-img, e2fsck, resize2fs, ssh, ssh-keygen, mmdebstrap, tar, mke2fs, debugfs, newuidmap, unshare, rm, banger-agent, debian-archive-keyring, ca-certificates, subordinate ids, user namespaces, sudo, configuration, SSH key, state folder, run-time folder");
+    insta::assert_snapshot!(names, @"KVM, qemu-system-x86_64, vhost-device-vsock, qemu-img, e2fsck, resize2fs, ssh, ssh-keygen, mmdebstrap, tar, mke2fs, debugfs, newuidmap, unshare, rm, firecracker, banger-agent, debian-archive-keyring, ca-certificates, subordinate ids, user namespaces, sudo, configuration, SSH key, state folder, run-time folder");
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn a_firecracker_that_is_configured_must_be_a_program() {
 #[test]
 fn a_qemu_that_is_too_old_is_told() {
     let mut host = FakeHost::new();
-    host.qemu = Some(QemuVersion(5, 2));
+    host.vmms.insert(Tool::QemuSystem, Version(5, 2));
     insta::assert_snapshot!(host.complaints(), @r"
     warning qemu-system-x86_64: /bin/qemu-system-x86_64 is 5.2; 7.2 or newer is needed
       sudo apt-get install --no-remove qemu-system-x86

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use banger_core::api::{CreateVm, Secrets, StartVm};
 use banger_core::net::Lease;
 use banger_core::operation::Object;
-use banger_core::vm::{Network, RootDisk, StopCause, Vm, VmState, Vmm, WaitFor};
+use banger_core::size::Size;
+use banger_core::vm::{Limits, Network, RootDisk, StopCause, Vm, VmState, Vmm, WaitFor};
 use banger_wire::{Client, Method};
 
 use crate::cli::{self, Create, Delete, Show, Start};
@@ -52,6 +53,12 @@ async fn create(args: Create) -> Result<ExitCode, CommandError> {
         vmm: args.vmm.map(Vmm::from),
         root_disk: args.root_disk.map(RootDisk::from),
         overlay: args.overlay,
+        limits: Limits {
+            disk_bandwidth: args.disk_bandwidth,
+            disk_ops: args.disk_ops,
+            net_bandwidth: args.net_bandwidth,
+            net_ops: args.net_ops,
+        },
         opencode: args.no_opencode.then_some(false),
         start: (!args.no_start).then(|| args.wait.wait.into()),
     };
@@ -217,6 +224,9 @@ fn describe(vm: &Vm) -> String {
     if let Some(limit) = spec.overlay {
         text.push_str(&format!("\noverlay     at most {limit}"));
     }
+    if !spec.limits.is_empty() {
+        text.push_str(&format!("\nlimits      {}", limits(&spec.limits)));
+    }
     if let Some(Lease { address, mac, tap }) = &vm.lease {
         text.push_str(&format!("\nip          {address} ({mac}, {tap})"));
     }
@@ -226,6 +236,19 @@ fn describe(vm: &Vm) -> String {
         text.push_str(&format!("\npid         {}\nready       {ready}", run.pid));
     }
     text
+}
+
+fn limits(limits: &Limits) -> String {
+    let Limits { disk_bandwidth, disk_ops, net_bandwidth, net_ops } = limits;
+    let size = |what, rate: &Option<Size>| rate.map(|rate| format!("{what} {rate}/s"));
+    let number = |what, rate: &Option<u64>| rate.map(|rate| format!("{what} {rate} ops/s"));
+    let all = [
+        size("disk", disk_bandwidth),
+        number("disk", disk_ops),
+        size("network", net_bandwidth),
+        number("network", net_ops),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The name that an enum has in JSON is the name that people see.

@@ -44,7 +44,11 @@ impl Engine {
         if let Some(limit) = request.overlay {
             check_overlay(limit, root_disk).map_err(invalid)?;
         }
+        request.limits.check().map_err(invalid)?;
         let network = choose_network(request.network, vmm, &ready)?;
+        if request.limits.of_network() && vmm == Vmm::Qemu {
+            return Err(invalid("QEMU cannot limit the network").remedy("use Firecracker"));
+        }
         if vmm == Vmm::Firecracker {
             self.check_firecracker(&ready, vcpus, network, root_disk)?;
         }
@@ -65,6 +69,7 @@ impl Engine {
                 opencode: wants_opencode && image.opencode.is_some(),
                 vmm,
                 overlay: request.overlay,
+                limits: request.limits,
                 root_disk,
                 root_disk_reason,
             },

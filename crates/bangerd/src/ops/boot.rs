@@ -12,7 +12,7 @@ use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{Network, RootDisk, Vm, Vmm};
 use banger_exec::Tool;
-use banger_host::{HostError, HostOps, OLDEST_QEMU, listens, qemu_version};
+use banger_host::{HostError, HostOps, listens, oldest, version};
 use rusqlite::Transaction;
 use rustix::process::geteuid;
 use tokio::net::UnixListener;
@@ -152,10 +152,13 @@ impl VmCtx {
                 let tool = Tool::Firecracker;
                 booting.socket(tool, Some(process), &sockets.api, vmm_log).await?;
                 let api = Firecracker::at(&sockets.api);
-                for put in firecracker::configuration(&self.vm(), &self.dir(), &sockets, boot) {
-                    api.put(&put).await?;
-                }
-                Ok(())
+                let told = async {
+                    for put in firecracker::configuration(&self.vm(), &self.dir(), &sockets, boot) {
+                        api.put(&put).await?;
+                    }
+                    Ok(())
+                };
+                self.unless_too_old(told.await).await
             }
         }
     }
@@ -182,17 +185,27 @@ impl VmCtx {
         Booting { log, host: &*self.engine.host, stage, limit }
     }
 
-    /// Tells of a QEMU that is too old, where that is why it does not run.
+    /// Tells of a VMM that is too old, where that may be why it does not run.
     async fn unless_too_old<T>(&self, result: Result<T, OpError>) -> Result<T, OpError> {
         let why = match result {
             Err(why) if !why.is_cancelled() => why,
             result => return result,
         };
-        let runner = self.engine.runner.clone();
-        Err(match blocking(move || Ok(qemu_version(runner.as_ref()))).await {
-            Ok(Some(found)) if found < OLDEST_QEMU => OpError::TooOld { found, why: Box::new(why) },
+        let (runner, tool) = (self.engine.runner.clone(), self.vmm_program());
+        let found = blocking(move || Ok(version(runner.as_ref(), tool))).await;
+        Err(match (found, oldest(tool)) {
+            (Ok(Some(found)), Some(oldest)) if found < oldest => {
+                OpError::TooOld { tool, found, oldest, why: Box::new(why) }
+            }
             _ => why,
         })
+    }
+
+    fn vmm_program(&self) -> Tool {
+        match self.vm().spec.vmm {
+            Vmm::Qemu => Tool::QemuSystem,
+            Vmm::Firecracker => Tool::Firecracker,
+        }
     }
 
     /// What the VMM will be started with.

@@ -173,7 +173,7 @@ fn changed(vm: &Vm, change: &ChangeVm) -> Result<Vm, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banger_core::vm::{Network, RootDisk, StopCause, VmSpec, Vmm};
+    use banger_core::vm::{Limits, Network, RootDisk, StopCause, VmSpec, Vmm};
 
     fn vm(state: VmState) -> Vm {
         Vm {
@@ -189,6 +189,7 @@ mod tests {
                 opencode: false,
                 vmm: Vmm::Qemu,
                 overlay: None,
+                limits: Limits::default(),
                 root_disk: RootDisk::Qcow2,
                 root_disk_reason: String::new(),
             },

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use banger_core::dirs::vm_files;
 use banger_core::resource::{ResourceSpec, Role};
+use banger_core::size::Size;
 use banger_core::vm::{Network, Vm};
 use banger_wire::{Client, Endpoint, Method, WireError};
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,9 @@ pub enum Put {
         is_read_only: bool,
         /// How it treats the guest's flushes.
         cache_type: Cache,
+        /// How fast it may be.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rate_limiter: Option<RateLimiter>,
     },
     /// `/vsock`: the device, as hybrid vsock on the host.
     Vsock {
@@ -90,6 +94,12 @@ pub enum Put {
         host_dev_name: String,
         /// The guest's hardware address.
         guest_mac: String,
+        /// How fast the guest may receive.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rx_rate_limiter: Option<RateLimiter>,
+        /// How fast the guest may send.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tx_rate_limiter: Option<RateLimiter>,
     },
     /// `/entropy`: a source of randomness.
     Entropy {},
@@ -98,6 +108,35 @@ pub enum Put {
         /// Which.
         action_type: Action,
     },
+}
+
+/// How fast a device may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct RateLimiter {
+    /// In bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bandwidth: Option<TokenBucket>,
+    /// In operations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ops: Option<TokenBucket>,
+}
+
+/// What may pass at once, and the time in which as much comes anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+struct TokenBucket {
+    size: u64,
+    /// In milliseconds.
+    refill_time: u64,
+}
+
+impl RateLimiter {
+    /// That of rates a second.
+    fn of(bandwidth: Option<Size>, ops: Option<u64>) -> Option<Self> {
+        let bucket = |size| TokenBucket { size, refill_time: 1000 };
+        let bandwidth = bandwidth.map(|rate| bucket(rate.as_bytes()));
+        let ops = ops.map(bucket);
+        (bandwidth.is_some() || ops.is_some()).then_some(Self { bandwidth, ops })
+    }
 }
 
 /// How a drive treats the guest's flushes.
@@ -211,18 +250,23 @@ pub fn vmm_process(vm: &Vm, dir: &Path, sockets: &Sockets) -> ResourceSpec {
 #[must_use]
 pub fn configuration(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec<Put> {
     // The boot args name the root: the guest finds its disks in this order.
+    let limits = vm.spec.limits;
     let drive = |drive_id, path_on_host| Put::Drive {
         drive_id,
         path_on_host,
         is_root_device: false,
         is_read_only: false,
         cache_type: Cache::Writeback,
+        rate_limiter: RateLimiter::of(limits.disk_bandwidth, limits.disk_ops),
     };
+    let network = RateLimiter::of(limits.net_bandwidth, limits.net_ops);
     let interface =
         vm.lease.as_ref().filter(|_| vm.spec.network == Network::Nat).map(|lease| Put::Interface {
             iface_id: "eth0",
             host_dev_name: lease.tap.clone(),
             guest_mac: lease.mac.clone(),
+            rx_rate_limiter: network,
+            tx_rate_limiter: network,
         });
     let mut puts = vec![
         Put::Machine { vcpu_count: vm.spec.vcpus, mem_size_mib: vm.spec.memory.as_mib() },
@@ -253,6 +297,7 @@ mod tests {
             is_root_device: false,
             is_read_only: false,
             cache_type: Cache::Writeback,
+            rate_limiter: RateLimiter::of(Some(Size::mib(1)), Some(100)),
         };
         let told = [drive, Put::Entropy {}, Put::Action { action_type: Action::InstanceStart }];
         let told: Vec<_> = told
@@ -260,7 +305,7 @@ mod tests {
             .map(|put| format!("{} {}", put.path(), serde_json::to_string(put).unwrap()))
             .collect();
         insta::assert_snapshot!(told.join("\n"), @r#"
-        /drives/root {"drive_id":"root","path_on_host":"/d/root","is_root_device":false,"is_read_only":false,"cache_type":"Writeback"}
+        /drives/root {"drive_id":"root","path_on_host":"/d/root","is_root_device":false,"is_read_only":false,"cache_type":"Writeback","rate_limiter":{"bandwidth":{"size":1048576,"refill_time":1000},"ops":{"size":100,"refill_time":1000}}}
         /entropy {}
         /actions {"action_type":"InstanceStart"}
         "#);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use banger_core::dirs::vm_files;
 use banger_core::resource::{ResourceSpec, Role};
-use banger_core::vm::{Network, RootDisk, Vm};
+use banger_core::vm::{Limits, Network, RootDisk, Vm};
 
 use crate::vmm::{Boot, GUEST_CID, Sockets};
 
@@ -43,9 +43,13 @@ fn arguments(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec<String>
         RootDisk::Qcow2 => "qcow2",
         RootDisk::Clone | RootDisk::DmSnapshot => "raw",
     };
+    let Limits { disk_bandwidth, disk_ops, .. } = vm.spec.limits;
+    let bandwidth = disk_bandwidth.map(|rate| format!(",throttling.bps-total={}", rate.as_bytes()));
+    let ops = disk_ops.map(|rate| format!(",throttling.iops-total={rate}"));
+    let limits: String = [bandwidth, ops].into_iter().flatten().collect();
     let drive = |id: &str, format: &str, path: &Path| {
         format!(
-            "if=none,id={id},format={format},cache=writeback,discard=unmap,file={}",
+            "if=none,id={id},format={format},cache=writeback,discard=unmap{limits},file={}",
             escape(path)
         )
     };
@@ -126,6 +130,7 @@ mod tests {
                 opencode: false,
                 vmm: Vmm::Qemu,
                 overlay: None,
+                limits: Limits::default(),
                 root_disk: RootDisk::Qcow2,
                 root_disk_reason: String::new(),
             },
@@ -138,6 +143,10 @@ mod tests {
     }
 
     fn line(network: Network) -> String {
+        line_of(&vm(network))
+    }
+
+    fn line_of(vm: &Vm) -> String {
         let boot = Boot {
             kernel: "/i/vmlinux".into(),
             initramfs: "/r/initramfs.cpio".into(),
@@ -147,7 +156,7 @@ mod tests {
             kvm: false,
         };
         let sockets = Sockets::in_dir(Path::new("/r"));
-        arguments(&vm(network), Path::new("/v,1"), &sockets, &boot).join(" ").replace(" -", "\n-")
+        arguments(vm, Path::new("/v,1"), &sockets, &boot).join(" ").replace(" -", "\n-")
     }
 
     #[test]
@@ -199,6 +208,18 @@ mod tests {
         -netdev tap,id=net,ifname=bgr-ac1c0502,script=no,downscript=no
         -device virtio-net-device,netdev=net,mac=06:00:ac:1c:05:02
         ");
+    }
+
+    #[test]
+    fn disks_are_as_fast_as_they_may_be() {
+        let mut vm = vm(Network::None);
+        vm.spec.limits = Limits {
+            disk_bandwidth: Some(Size::mib(10)),
+            disk_ops: Some(500),
+            ..Limits::default()
+        };
+        let limits = "discard=unmap,throttling.bps-total=10485760,throttling.iops-total=500,file=";
+        assert_eq!(line_of(&vm).matches(limits).count(), 2);
     }
 
     #[test]
