@@ -4,12 +4,14 @@ DESTDIR ?=
 CARGO ?= cargo
 
 BIN = $(DESTDIR)$(PREFIX)/bin
+RULES = $(DESTDIR)$(PREFIX)/lib/udev/rules.d
 PROGRAMS = target/release/banger target/release/bangerd target/release/banger-helper \
 	target/agent/banger-agent
 
 help:
 	@echo 'make build      build the programs, optimised'
-	@echo 'make install    install what was built to PREFIX/bin (PREFIX=$(PREFIX), DESTDIR=$(DESTDIR))'
+	@echo 'make install    install what was built to PREFIX/bin, and a rule for udev to PREFIX/lib'
+	@echo '                (PREFIX=$(PREFIX), DESTDIR=$(DESTDIR))'
 	@echo 'make uninstall  remove it from there'
 	@echo 'make demo       see a VM made, started and entered'
 	@echo 'make test       everything CI runs'
@@ -25,9 +27,11 @@ install:
 	done
 	install -d '$(BIN)'
 	install -m 755 $(PROGRAMS) '$(BIN)'
+	install -d '$(RULES)'
+	install -m 644 udev/12-banger.rules '$(RULES)'
 
 uninstall:
-	rm -f $(foreach program,$(notdir $(PROGRAMS)),'$(BIN)/$(program)')
+	rm -f '$(RULES)/12-banger.rules' $(foreach program,$(notdir $(PROGRAMS)),'$(BIN)/$(program)')
 
 demo:
 	script/demo

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+
 use crate::harness::{As, Sandbox};
 
 fn listed(banger: &Sandbox) -> usize {
@@ -39,7 +41,7 @@ fn a_database_that_is_damaged_or_newer_is_left_alone() {
     newer[60..64].copy_from_slice(&99_u32.to_be_bytes());
     insta::assert_snapshot!(refused(&newer), @r"
     5 error: the daemon ended at once:
-    the database /state/banger/banger.db is of a newer banger (schema 99, this one knows 1)
+    the database /state/banger/banger.db is of a newer banger (schema 99, this one knows 2)
     hint: update banger; nothing was changed
     ");
     fs::write(&db, whole).unwrap();
@@ -125,4 +127,27 @@ fn folders_that_cannot_be_written_to_are_told() {
     ");
     fs::remove_file(banger.state("banger.db")).unwrap();
     assert_eq!(listed(&banger), 0);
+}
+
+#[test]
+fn what_no_vm_has_is_told_and_released() {
+    let banger = Sandbox::bare(As::Me);
+    banger.ok(&["daemon", "start"]);
+    assert_eq!(banger.run(&["doctor", "--fix"]).stderr, "nothing is left behind\n");
+    let run = banger.dir().join("run/banger/vms/dead0000");
+    fs::create_dir_all(&run).unwrap();
+    let vsock = Command::new(Tool::VhostDeviceVsock)
+        .args(["--guest-cid", "9", "--socket"])
+        .arg(run.join("vhost.sock"))
+        .arg("--uds-path")
+        .arg(run.join("vsock.sock"));
+    let runner = HostRunner::new(Tools::discover());
+    runner.detach(&vsock, &banger.dir().join("vsock.log")).unwrap();
+    banger.until("it runs", || run.join("vhost.sock").exists());
+    let told = banger.run(&["doctor"]).stdout;
+    assert!(told.contains("! left behind"), "{told}");
+    let fixed = banger.ok(&["doctor", "--fix"]).replace(banger.dir().to_str().unwrap(), "");
+    insta::assert_snapshot!(fixed, @"");
+    assert_eq!(banger.leftovers(), Vec::<String>::new());
+    assert!(banger.run(&["doctor"]).stdout.contains("✓ left behind"));
 }

@@ -154,6 +154,17 @@ pub struct Sudo {
     pub why: Option<String>,
 }
 
+/// `GET /v1/leftovers` and `POST /v1/leftovers/release`: something on the host that is recognisably
+/// banger's, and that no VM has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Leftover {
+    /// What it is.
+    pub what: String,
+    /// Why it could not be released, where that was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// `POST /v1/daemon/stop`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -202,6 +213,24 @@ pub struct Stats {
     pub uptime_s: Option<u64>,
     /// Its disks.
     pub disk: DiskUse,
+    /// What its devices have moved; none while it does not run, and with QEMU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+}
+
+/// What a VM's devices have moved since its start, or since the daemon's if that was later.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Traffic {
+    /// Read from its disks, in bytes.
+    pub disk_read_bytes: u64,
+    /// Written to its disks, in bytes.
+    pub disk_written_bytes: u64,
+    /// What it received, in bytes.
+    pub net_received_bytes: u64,
+    /// What it sent, in bytes.
+    pub net_sent_bytes: u64,
+    /// How often its limits held something up.
+    pub throttled: u64,
 }
 
 /// What a VM's disks take of the host's file system: less than their size.

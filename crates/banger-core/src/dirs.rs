@@ -116,7 +116,13 @@ impl Dirs {
     /// The folder of a VM's sockets while it runs, by its short id.
     #[must_use]
     pub fn vm_run(&self, short: &str) -> PathBuf {
-        self.run.join("vms").join(short)
+        self.vm_runs().join(short)
+    }
+
+    /// Where those folders are.
+    #[must_use]
+    pub fn vm_runs(&self) -> PathBuf {
+        self.run.join("vms")
     }
 
     /// Where an image is put together, by the id of its operation.

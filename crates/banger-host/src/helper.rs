@@ -14,7 +14,8 @@ mod serve;
 mod vmm;
 
 pub use caller::{Caller, StateDir, roots_alone};
-pub use mapper::uuid_of;
+pub use mapper::{devices, uuid_of};
+pub use net::owner as tap_owner;
 pub use serve::{Server, serve};
 
 use std::io;

@@ -4,8 +4,10 @@ mod copy;
 mod disk;
 pub mod doctor;
 mod facts;
+mod found;
 pub mod helper;
 mod memory;
+mod pipe;
 pub mod privileged;
 mod process;
 mod resolver;
@@ -18,7 +20,9 @@ mod version;
 pub use copy::clone_file;
 pub use disk::{allocated, free_space};
 pub use facts::{Kvm, boot_id, kvm, tsc_khz};
+pub use found::Found;
 pub use memory::{share_one_heap, trim};
+pub use pipe::{drain, make_pipe};
 pub use privileged::{AskError, Helper, Ready, Sudo};
 pub use process::{Exit, Usage, exit_handle, find, identify, is_alive, kill, usage};
 pub use resolver::name_servers;
@@ -70,6 +74,9 @@ pub enum HostError {
         #[source]
         source: std::io::Error,
     },
+    /// What is there cannot be looked at.
+    #[error("cannot look for what VMs have on this host")]
+    Look(#[source] std::io::Error),
     /// The processes cannot be listed.
     #[error("cannot list the processes")]
     Processes(#[source] std::io::Error),

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use banger_core::resource::ProcessId;
@@ -89,6 +89,14 @@ pub fn find(program: &str, args: &[String]) -> io::Result<Vec<ProcessId>> {
         }
     }
     Ok(found)
+}
+
+/// The arguments of a process, from its folder below `/proc`; none if it cannot be read.
+pub(crate) fn arguments(folder: &Path) -> Vec<String> {
+    let line = fs::read(folder.join("cmdline")).unwrap_or_default();
+    let line = line.strip_suffix(&[0]).unwrap_or(&line);
+    let words = line.split(|byte| *byte == 0).skip(1);
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
 /// A descriptor that becomes readable when a process ends.

@@ -17,8 +17,8 @@ use banger_exec::{Cancel, Command, Runner, Tool};
 
 use crate::disk::grow;
 use crate::{
-    AskError, At as _, Helper, HostError, clone_file, exit_handle, find, identify, is_alive, kill,
-    snapshot,
+    AskError, At as _, Found, Helper, HostError, clone_file, exit_handle, find, found, identify,
+    is_alive, kill, snapshot,
 };
 
 /// The host's resources. Tests put a fake in its place to inject faults.
@@ -44,6 +44,13 @@ pub trait HostOps: Send + Sync {
         spec: &ResourceSpec,
         observed: Option<&Observed>,
     ) -> Result<Option<ProcessId>, HostError>;
+
+    /// What is there that is ours and of VMs, in an order in which it can be released. `runs` is
+    /// the folder of the VMs' run folders.
+    ///
+    /// # Errors
+    /// The host cannot be looked at.
+    fn found(&self, runs: &Path) -> Result<Vec<Found>, HostError>;
 
     /// Whether that very process still runs. What cannot be looked at is taken to run.
     fn is_alive(&self, process: &ProcessId) -> bool;
@@ -193,7 +200,7 @@ fn link_exists(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
 }
 
-fn tool(role: Role) -> Tool {
+pub(crate) fn tool(role: Role) -> Tool {
     match role {
         Role::Vmm => Tool::QemuSystem,
         Role::Firecracker => Tool::Firecracker,
@@ -352,6 +359,10 @@ impl HostOps for Host {
             // It may have been started and not written down.
             None => Ok(find_processes(*role, args)?.into_iter().next()),
         }
+    }
+
+    fn found(&self, runs: &Path) -> Result<Vec<Found>, HostError> {
+        found::found(runs).map_err(HostError::Look)
     }
 
     fn is_alive(&self, process: &ProcessId) -> bool {

@@ -1,13 +1,14 @@
 //! The host's resources in a [`World`].
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use banger_core::helper::{Answer, Verb, root_device};
 use banger_core::net::{bridge, tap};
 use banger_core::resource::{Observed, ProcessId, ResourceSpec};
 use banger_exec::Cancel;
-use banger_host::{AskError, Ended, Helper, HostError, HostOps, Ready};
+use banger_host::{AskError, Ended, Found, Helper, HostError, HostOps, Ready};
 
 use crate::{Faults, Life, Programs, World};
 
@@ -134,6 +135,10 @@ impl HostOps for Host {
             Some(process) => Ok(self.is_alive(process).then(|| process.clone())),
             None => Ok(self.world.find(*role, args)),
         }
+    }
+
+    fn found(&self, _: &Path) -> Result<Vec<Found>, HostError> {
+        self.call(|| Ok(Vec::new()))
     }
 
     fn is_alive(&self, process: &ProcessId) -> bool {

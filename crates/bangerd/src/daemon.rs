@@ -152,6 +152,7 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
     let router = api::router(engine.clone(), stop.clone());
     tokio::spawn(socket::serve(listener, router));
     tokio::spawn(engine.clone().bound_logs());
+    tokio::spawn(engine.clone().read_metrics());
     tokio::spawn(trim_memory());
     until_told(&stop).await;
     // What is under way unwinds, and whoever follows it is told; a daemon that ends in the

@@ -5,7 +5,9 @@
 
 mod define;
 mod inspect;
+mod leftovers;
 pub mod logs;
+mod metrics;
 mod network;
 pub mod oplog;
 mod overlay;
@@ -77,6 +79,7 @@ struct Inner {
     cancels: Mutex<HashMap<OperationId, Cancel>>,
     /// Held by whoever looks at or changes what VMs share of the network `nat`.
     network: tokio::sync::Mutex<()>,
+    counted: Mutex<metrics::Counted>,
 }
 
 /// A VM's task as the others see it.
@@ -96,8 +99,8 @@ impl Engine {
     /// An engine that knows no VM yet; [`reconcile`] brings in those that exist.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let (tasks, cancels, network) = Default::default();
-        Self(Arc::new(Inner { parts, tasks, cancels, network }))
+        let (tasks, cancels, network, counted) = Default::default();
+        Self(Arc::new(Inner { parts, tasks, cancels, network, counted }))
     }
 
     /// Begins an operation of `kind`.

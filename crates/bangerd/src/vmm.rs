@@ -7,6 +7,7 @@ pub mod qmp;
 use std::path::{Path, PathBuf};
 
 use banger_core::guest::GuestNetwork;
+use banger_core::vm::Run;
 
 /// The guest's vsock CID. Each VM has its own hybrid vsock socket, so
 /// all can have the same: the first that is free for guests (vsock(7)).
@@ -19,6 +20,8 @@ pub struct Sockets {
     pub qmp: PathBuf,
     /// Firecracker's API.
     pub api: PathBuf,
+    /// The pipe of Firecracker's metrics.
+    pub metrics: PathBuf,
     /// Between QEMU and its vsock process.
     pub vhost: PathBuf,
     /// The hybrid vsock socket: the way to the agent.
@@ -26,12 +29,20 @@ pub struct Sockets {
 }
 
 impl Sockets {
+    /// Those of a run: where the daemon that started it put them.
+    #[must_use]
+    pub fn of_run(run: &Run) -> Self {
+        let vsock = Path::new(&run.vsock);
+        Self::in_dir(vsock.parent().unwrap_or(vsock))
+    }
+
     /// Those in a VM's folder of run-time files.
     #[must_use]
     pub fn in_dir(run: &Path) -> Self {
         Self {
             qmp: run.join("qmp.sock"),
             api: run.join("api.sock"),
+            metrics: run.join("metrics"),
             vhost: run.join("vhost.sock"),
             vsock: run.join("vsock.sock"),
         }

@@ -25,6 +25,8 @@ table ip filter {
 END
 [ -c /dev/kvm ]
 install -m 755 /root/bin/* /usr/local/bin/
+install -D -m 644 -t /usr/local/lib/udev/rules.d /root/12-banger.rules
+udevadm control --reload
 for user in dev eve plain; do id $user >/dev/null 2>&1 || useradd --create-home --shell /bin/bash $user; done
 usermod --append --groups kvm plain
 for user in dev eve; do echo "$user ALL=(root) NOPASSWD: /usr/local/bin/banger-helper \"\"" > /etc/sudoers.d/$user; done
@@ -100,6 +102,8 @@ fn carry(outer: &Sandbox, disk: &Path) {
     for name in ["banger", "bangerd", "banger-agent", "banger-helper"] {
         fs::copy(programs(As::Me).join(name), tree.join("bin").join(name)).unwrap();
     }
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../udev/12-banger.rules");
+    fs::copy(rules, tree.join("12-banger.rules")).unwrap();
     let tools = Tools::discover();
     let firecracker = tools.path(Tool::Firecracker).expect("run 'script/setup --for test' first");
     fs::copy(firecracker, tree.join("bin/firecracker")).unwrap();

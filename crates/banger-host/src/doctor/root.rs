@@ -4,6 +4,10 @@ use banger_core::doctor::Check;
 
 use super::Scene;
 
+/// The rule that keeps udev from looking into root disks, and where it may be (udev(7)).
+const RULE: &str = "12-banger.rules";
+const RULES: [&str; 3] = ["etc/udev/rules.d", "usr/local/lib/udev/rules.d", "usr/lib/udev/rules.d"];
+
 impl Scene<'_> {
     pub(super) fn sudo(&self) -> Check {
         const NAME: &str = "sudo";
@@ -22,6 +26,12 @@ impl Scene<'_> {
             None => "ready: root disks are snapshots by the device mapper".to_owned(),
             Some(why) => format!("ready; no snapshots by the device mapper: {why}"),
         };
+        // Without it udev looks into what guests have written.
+        let rule = RULES.iter().any(|folder| self.at(folder).join(RULE).exists());
+        if ready.no_mapper.is_none() && !rule {
+            let detail = format!("{disks}, but udev has no rule for them ({RULE})");
+            return Check::warning(NAME, detail).remedy("sudo make install");
+        }
         match &ready.no_net {
             None => Check::ok(NAME, format!("{disks}; the network nat can be had")),
             Some(why) => Check::ok(NAME, format!("{disks}; no network nat: {why}")),

@@ -107,8 +107,11 @@ pub fn uuid_of(blocks: &Path, name: &str) -> io::Result<Option<String>> {
     Ok(devices(blocks)?.into_iter().find(|(found, _)| found == name).map(|(_, uuid)| uuid))
 }
 
-/// Names and UUIDs.
-fn devices(blocks: &Path) -> io::Result<Vec<(String, String)>> {
+/// The names and UUIDs of the device mapper's devices below `/sys/block`.
+///
+/// # Errors
+/// They cannot be looked at.
+pub fn devices(blocks: &Path) -> io::Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(blocks)? {
         let folder = entry?.path().join("dm");

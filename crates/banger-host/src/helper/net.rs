@@ -213,7 +213,8 @@ impl Net<'_> {
 const FORWARDED_NOTHING: &str = "forwarded-nothing";
 
 /// Whose a tap is (kernel: Documentation/ABI/testing/sysfs-class-net, drivers/net/tun.c).
-fn owner(device: &Path) -> Option<u32> {
+#[must_use]
+pub fn owner(device: &Path) -> Option<u32> {
     fs::read_to_string(device.join("owner")).ok()?.trim().parse().ok()
 }
 

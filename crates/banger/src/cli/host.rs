@@ -10,8 +10,10 @@ Examples:
   banger doctor
   banger doctor --json
   banger doctor --sudoers | sudo tee /etc/sudoers.d/banger
+  banger doctor --fix
 
-It exits with 1 if something is missing. It starts no daemon.";
+It exits with 1 if something is missing. It starts no daemon, but for --fix: what is nobody's, only
+the daemon knows.";
 
 /// Below the help of `completions`.
 pub const COMPLETIONS_HELP: &str = "\
@@ -28,6 +30,9 @@ pub struct Doctor {
     /// alone, without a password; refuse if others than root could change what would run
     #[arg(long, conflicts_with = "json")]
     pub sudoers: bool,
+    /// Release what is recognisably banger's on this machine, and no VM's
+    #[arg(long, conflicts_with = "sudoers")]
+    pub fix: bool,
     #[command(flatten)]
     pub format: Format,
 }

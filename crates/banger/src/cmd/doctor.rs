@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use banger_core::api::Leftover;
 use banger_core::doctor::{Check, DoctorReport, Status};
 use banger_exec::{ExecError, HostRunner, Runner as _, Tools};
+use banger_wire::Method;
 
 use crate::cli::Doctor;
 use crate::error::CommandError;
@@ -12,6 +14,9 @@ use crate::{daemon, output};
 
 /// How long the daemon may take to answer before it is done without.
 const DAEMON_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long releases may take.
+const FIX_LIMIT: Duration = Duration::from_secs(120);
 
 pub async fn run(args: Doctor) -> Result<ExitCode, CommandError> {
     if args.sudoers {
@@ -25,6 +30,9 @@ pub async fn run(args: Doctor) -> Result<ExitCode, CommandError> {
         output::line(String::from_utf8_lossy(&output.stdout).trim_end());
         return Ok(ExitCode::SUCCESS);
     }
+    if args.fix {
+        return fix(args.format.json).await;
+    }
     let report = report().await?;
     if args.format.json {
         output::json(&report);
@@ -33,6 +41,28 @@ pub async fn run(args: Doctor) -> Result<ExitCode, CommandError> {
     }
     let complete = report.count(Status::Missing) == 0;
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Releases what is nobody's.
+async fn fix(json: bool) -> Result<ExitCode, CommandError> {
+    let client = daemon::connect().await?.within(FIX_LIMIT);
+    let sent = client.send::<()>(Method::POST, "/v1/leftovers/release", None).await?;
+    let released: Vec<Leftover> = sent.json()?;
+    if json {
+        output::json(&released);
+    } else if released.is_empty() {
+        output::note("nothing is left behind");
+    }
+    let mut failed = false;
+    for Leftover { what, error } in &released {
+        failed |= error.is_some();
+        match error {
+            _ if json => {}
+            None => output::line(&format!("released the {what}")),
+            Some(error) => output::line(&format!("cannot release the {what}: {error}")),
+        }
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Asks the daemon, whose environment is the one that counts. Where that fails,

@@ -82,43 +82,64 @@ fn table(rows: &[Row]) -> String {
     let size = |bytes: u64| Size::bytes(bytes).to_string();
     let row = |row: &Row| {
         let stats = &row.stats;
+        let both = |pair: fn(&api::Traffic) -> (u64, u64)| {
+            let (one, other) = pair(stats.traffic.as_ref()?);
+            Some(format!("{} / {}", size(one), size(other)))
+        };
         let cells = [
             stats.cpu_percent.map(|percent| format!("{percent:.1} %")),
             stats.rss_bytes.map(size),
             Some(size(stats.disk.overlay_bytes)),
             Some(size(stats.disk.work_bytes)),
+            both(|t| (t.disk_read_bytes, t.disk_written_bytes)),
+            both(|t| (t.net_received_bytes, t.net_sent_bytes)),
             stats.uptime_s.map(|s| output::duration(s.saturating_mul(1000))),
         ];
         let cells = cells.map(|cell| cell.unwrap_or_else(|| "-".to_owned()));
         std::iter::once(row.name.clone()).chain(cells).collect()
     };
     let rows: Vec<_> = rows.iter().map(row).collect();
-    output::table(&["NAME", "CPU", "RSS", "OVERLAY", "WORK", "UPTIME"], &rows)
+    let head =
+        ["NAME", "CPU", "RSS", "OVERLAY", "WORK", "READ / WRITTEN", "RECEIVED / SENT", "UPTIME"];
+    output::table(&head, &rows)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banger_core::api::DiskUse;
+    use banger_core::api::{DiskUse, Traffic};
 
     #[test]
     fn a_stopped_vm_uses_disk_only() {
         let disk = DiskUse { overlay_bytes: 3 << 20, work_bytes: 5 << 29 };
-        let stopped =
-            api::Stats { cpu_ms: None, cpu_percent: None, rss_bytes: None, uptime_s: None, disk };
+        let stopped = api::Stats {
+            cpu_ms: None,
+            cpu_percent: None,
+            rss_bytes: None,
+            uptime_s: None,
+            disk,
+            traffic: None,
+        };
         let runs = api::Stats {
             cpu_ms: Some(1),
             cpu_percent: Some(103.42),
             rss_bytes: Some(700 << 20),
             uptime_s: Some(3_660),
             disk,
+            traffic: Some(Traffic {
+                disk_read_bytes: 7 << 20,
+                disk_written_bytes: 0,
+                net_received_bytes: 3 << 30,
+                net_sent_bytes: 9 << 10,
+                throttled: 0,
+            }),
         };
         let row = |name: &str, stats| Row { name: name.to_owned(), id: "1".to_owned(), stats };
         let rows = [row("dev", runs), row("old", stopped)];
-        insta::assert_snapshot!(table(&rows), @r"
-        NAME  CPU      RSS      OVERLAY  WORK     UPTIME
-        dev   103.4 %  700 MiB  3 MiB    2.5 GiB  1 h 1 min
-        old   -        -        3 MiB    2.5 GiB  -
+        insta::assert_snapshot!(table(&rows), @"
+        NAME  CPU      RSS      OVERLAY  WORK     READ / WRITTEN  RECEIVED / SENT  UPTIME
+        dev   103.4 %  700 MiB  3 MiB    2.5 GiB  7 MiB / 0 B     3 GiB / 9 KiB    1 h 1 min
+        old   -        -        3 MiB    2.5 GiB  -               -                -
         ");
         let json = serde_json::to_string(&rows[1]).unwrap();
         insta::assert_snapshot!(json, @r#"{"name":"old","id":"1","disk":{"overlay_bytes":3145728,"work_bytes":2684354560}}"#);

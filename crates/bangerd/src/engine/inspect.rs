@@ -72,6 +72,7 @@ impl Engine {
             rss_bytes: used.map(|used| used.rss_bytes),
             uptime_s: started_at.filter(|_| used.is_some()).map(|at| now().saturating_sub(at)),
             disk: disk.await.map_err(internal)?,
+            traffic: self.traffic(vm).await,
         })
     }
 

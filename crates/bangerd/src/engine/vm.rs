@@ -1,6 +1,6 @@
 //! One VM as its task sees it: its content, its state, its process.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -128,9 +128,10 @@ impl VmCtx {
 
     /// Its sockets while it runs: where the daemon that started it put them.
     pub(crate) fn sockets(&self) -> Sockets {
-        let run = self.vm().run;
-        let dir = run.and_then(|run| Some(Path::new(&run.vsock).parent()?.to_owned()));
-        Sockets::in_dir(&dir.unwrap_or_else(|| self.run_dir()))
+        match &self.vm().run {
+            Some(run) => Sockets::of_run(run),
+            None => Sockets::in_dir(&self.run_dir()),
+        }
     }
 
     /// Fails if one of its disks was removed under it.

@@ -12,7 +12,7 @@ use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{Network, RootDisk, Vm, Vmm};
 use banger_exec::Tool;
-use banger_host::{HostError, HostOps, listens, oldest, version};
+use banger_host::{HostError, HostOps, listens, make_pipe, oldest, version};
 use rusqlite::Transaction;
 use rustix::process::geteuid;
 use tokio::net::UnixListener;
@@ -100,7 +100,9 @@ impl VmCtx {
             booting.socket(tool, vsock.as_ref(), &sockets.vhost, &words).await?;
             Ok::<_, OpError>(vsock)
         };
+        self.engine.forget_traffic(&self.vm().id);
         if self.vm().spec.vmm == Vmm::Firecracker {
+            make_pipe(&sockets.metrics)?;
             let log = vm_files::vmm_log(&dir);
             std::fs::File::options()
                 .create(true)

@@ -57,6 +57,8 @@ pub(super) fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(daemon::stop_daemon))
         .routes(routes!(daemon::doctor))
         .routes(routes!(openapi::show_openapi))
+        .routes(routes!(daemon::list_leftovers))
+        .routes(routes!(daemon::release_leftovers))
         .routes(routes!(vms::list_vms, vms::create_vm))
         .routes(routes!(vms::show_vm, vms::change_vm, vms::delete_vm))
         .routes(routes!(vms::start_vm))

@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use banger_core::api::{ApiError, DaemonStatus, ErrorKind, StopDaemon, Sudo};
-use banger_core::doctor::DoctorReport;
+use banger_core::api::{ApiError, DaemonStatus, ErrorKind, Leftover, StopDaemon, Sudo};
+use banger_core::doctor::{Check, DoctorReport};
 use banger_host::{AskError, Ready};
 use serde::Deserialize;
 use tokio::task::JoinError;
 
-use crate::serve::api::{BUILD, Body, Params, Reply, Shared};
+use crate::serve::api::{BUILD, Body, Params, Reply, Shared, whole};
 use crate::serve::openapi::{Conflict, Internal, Invalid};
 
 /// What to look at.
@@ -59,9 +59,40 @@ fn sudo(ready: Result<Ready, AskError>) -> Sudo {
     responses((status = 200, description = "All that was looked at", body = DoctorReport), Internal)
 )]
 pub(super) async fn doctor(State(shared): State<Shared>) -> Reply<Json<DoctorReport>> {
+    let leftovers = shared.engine.leftovers().await?;
     let look = tokio::task::spawn_blocking(move || crate::doctor::report(&shared.engine.dirs));
     let failed = |e: JoinError| ApiError::new(ErrorKind::Internal, e.to_string());
-    Ok(Json(look.await.map_err(failed)?))
+    let mut report = look.await.map_err(failed)?;
+    report.checks.push(behind(&leftovers));
+    Ok(Json(report))
+}
+
+fn behind(leftovers: &[Leftover]) -> Check {
+    const NAME: &str = "left behind";
+    if leftovers.is_empty() {
+        return Check::ok(NAME, "nothing");
+    }
+    let all: Vec<_> = leftovers.iter().map(|leftover| leftover.what.as_str()).collect();
+    Check::warning(NAME, format!("{}: no VM has them", all.join(", ")))
+        .remedy("banger doctor --fix")
+}
+
+/// What is banger's on this host, and no VM's
+#[utoipa::path(
+    get, path = "/v1/leftovers", tag = "daemon",
+    responses((status = 200, description = "All of it", body = Vec<Leftover>), Internal)
+)]
+pub(super) async fn list_leftovers(State(shared): State<Shared>) -> Reply<Json<Vec<Leftover>>> {
+    Ok(Json(shared.engine.leftovers().await?))
+}
+
+/// Releases it
+#[utoipa::path(
+    post, path = "/v1/leftovers/release", tag = "daemon",
+    responses((status = 200, description = "All of it", body = Vec<Leftover>), Internal)
+)]
+pub(super) async fn release_leftovers(State(shared): State<Shared>) -> Reply<Json<Vec<Leftover>>> {
+    Ok(Json(whole(async move { shared.engine.release_leftovers().await }).await?))
 }
 
 /// Ends the daemon; VMs run on

@@ -103,6 +103,11 @@ pub enum Put {
     },
     /// `/entropy`: a source of randomness.
     Entropy {},
+    /// `/metrics`: where lines of what it counts go, which must be there.
+    Metrics {
+        /// The file or pipe.
+        metrics_path: PathBuf,
+    },
     /// `/actions`.
     Action {
         /// Which.
@@ -151,6 +156,8 @@ pub enum Cache {
 pub enum Action {
     /// Boot.
     InstanceStart,
+    /// Write down what was counted since the last time.
+    FlushMetrics,
     /// The keys that make a guest restart, which ends the VM.
     SendCtrlAltDel,
 }
@@ -163,6 +170,7 @@ impl Put {
             Self::Drive { drive_id, .. } => format!("/drives/{drive_id}"),
             Self::Vsock { .. } => "/vsock".to_owned(),
             Self::Interface { iface_id, .. } => format!("/network-interfaces/{iface_id}"),
+            Self::Metrics { .. } => "/metrics".to_owned(),
             Self::Entropy {} => "/entropy".to_owned(),
             Self::Action { .. } => "/actions".to_owned(),
         }
@@ -279,6 +287,7 @@ pub fn configuration(vm: &Vm, dir: &Path, sockets: &Sockets, boot: &Boot) -> Vec
         drive("work", vm_files::work_disk(dir)),
         Put::Vsock { guest_cid: GUEST_CID, uds_path: sockets.vsock.clone() },
         Put::Entropy {},
+        Put::Metrics { metrics_path: sockets.metrics.clone() },
     ];
     puts.extend(interface);
     puts.push(Put::Action { action_type: Action::InstanceStart });
