@@ -14,7 +14,7 @@ use banger_core::resource::ResourceSpec;
 use banger_core::size::Size;
 use banger_core::vm::{Limits, Network, RootDisk, Vm, VmSpec, VmState, Vmm};
 use banger_exec::{Cancel, HostRunner, Tool, Tools};
-use banger_host::{Host, HostOps, Sudo};
+use banger_host::{Host, HostOps, Sudo, make_pipe};
 use bangerd::vmm::firecracker::{
     Action, Cache, Firecracker, FirecrackerError, Put, configuration, vmm_process,
 };
@@ -67,6 +67,7 @@ impl Running {
         let sockets = Sockets::in_dir(dir);
         let spec = vmm_process(&vm(), dir, &sockets);
         std::fs::write(vm_files::vmm_log(dir), "").unwrap();
+        make_pipe(&sockets.metrics).unwrap();
         host.ensure(&spec, &Cancel::default()).unwrap();
         let api = Firecracker::at(&sockets.api);
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -51,6 +51,7 @@ impl FakeHost {
             ("etc/ssl/certs/ca-certificates.crt", ""),
             ("etc/subuid", "you:100000:65536\nme:165536:65536\n"),
             ("etc/subgid", "1000:165536:65536\n"),
+            ("usr/local/lib/udev/rules.d/12-banger.rules", ""),
             ("run/.keep", ""),
         ] {
             host.write(path, text);
@@ -123,6 +124,12 @@ fn sudo_is_optional_and_told_how_to_get() {
     insta::assert_snapshot!(host.complaints(), @"
     warning sudo: sudo is not ready: a password is required; without it root disks are qcow2 files or copies
       sudo make install, then banger doctor --sudoers | sudo tee /etc/sudoers.d/banger
+    ");
+    host.helper = FakeHost::new().helper;
+    host.remove("usr/local/lib/udev");
+    insta::assert_snapshot!(host.complaints(), @r"
+    warning sudo: ready: root disks are snapshots by the device mapper, but udev has no rule for them (12-banger.rules)
+      sudo make install
     ");
     let why = "this kernel has no device mapper".to_owned();
     host.helper = Ok(Ready { no_mapper: Some(why), no_vmm: None, no_net: None });
