@@ -139,12 +139,16 @@ async fn what_we_send_is_accepted_and_what_it_refuses_is_an_error() {
         running.refusal(drive("root-fs", "/dev/null")).await,
         running.refusal(Put::Machine { vcpu_count: 33, mem_size_mib: 512 }).await,
         running.refusal(Put::Action { action_type: Action::SendCtrlAltDel }).await,
+        running.refusal(Put::Action { action_type: Action::FlushMetrics }).await,
+        running.api.stand_still(true).await.unwrap_err().to_string(),
     ];
     insta::assert_snapshot!(refused.join("\n"), @r"
     /drives/root: Drive config error: Unable to create the virtio block device: Virtio backend error: Error manipulating the backing file: No such file or directory (os error 2) /none
     /drives/root-fs: API Resource IDs can only contain alphanumeric characters and underscores.
     /machine-config: Machine config error: The number of vCPUs must be greater than 0, less than 32 and must be 1 or an even number if SMT is enabled.
     /actions: The requested operation is not supported before starting the microVM.
+    /actions: The requested operation is not supported before starting the microVM.
+    Firecracker refused /vm: The requested operation is not supported before starting the microVM.
     ");
     // The kernel is none; without KVM it does not get so far.
     let refused = running.refusal(start).await;
