@@ -89,7 +89,7 @@ fn stanza(own: &Path, key: &Path) -> String {
          Host *{SUFFIX}\n    \
              User root\n    \
              ProxyCommand {proxy} %n {SSH_PORT}\n    \
-             KnownHostsCommand {proxy_own} vm known-host %H\n    \
+             KnownHostsCommand {proxy_own} vm known-host %n\n    \
              UserKnownHostsFile none\n    \
              GlobalKnownHostsFile none\n    \
              StrictHostKeyChecking yes\n    \
@@ -124,7 +124,7 @@ mod tests {
         Host *.banger
             User root
             ProxyCommand '/opt/my tools/banger' vm proxy %n 22
-            KnownHostsCommand '/opt/my tools/banger' vm known-host %H
+            KnownHostsCommand '/opt/my tools/banger' vm known-host %n
             UserKnownHostsFile none
             GlobalKnownHostsFile none
             StrictHostKeyChecking yes
