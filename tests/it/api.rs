@@ -160,6 +160,8 @@ fn the_api_is_as_it_is_described() {
     let daemon = api.get("/v1/daemon");
     assert_eq!((&daemon["operations"], &daemon["running"]), (&json!(0), &json!(0)));
     assert!(!api.get("/v1/doctor")["checks"].as_array().unwrap().is_empty());
+    assert_eq!(api.get("/v1/leftovers"), json!([]));
+    assert_eq!(api.call("post", "/v1/leftovers/release", Value::Null, 200), json!([]));
     let images = api.get("/v1/images");
     assert_eq!(images[0], api.get("/v1/images/debian"));
 
@@ -295,11 +297,11 @@ fn mistakes(api: &Api<'_>) {
     post /v1/vms {"name":"Dev"}
       400 invalid: Failed to deserialize the JSON body into the target type: name: 'Dev' is not a valid name: use lowercase letters only at line 1 column 14
     post /v1/vms {"colour":"red"}
-      400 invalid: Failed to deserialize the JSON body into the target type: colour: unknown field `colour`, expected one of `name`, `image`, `vcpus`, `memory`, `disk`, `network`, `vmm`, `root_disk`, `opencode`, `start` at line 1 column 9
+      400 invalid: Failed to deserialize the JSON body into the target type: colour: unknown field `colour`, expected one of `name`, `image`, `vcpus`, `memory`, `disk`, `network`, `vmm`, `root_disk`, `overlay`, `limits`, `opencode`, `start` at line 1 column 9
     post /v1/vms/box/start
       400 invalid: Expected request with `Content-Type: application/json`
     patch /v1/vms/box {}
-      400 invalid: nothing is to be changed: give a name, vcpus, memory or disk
+      400 invalid: nothing is to be changed: give a name, vcpus, memory, disk or overlay
     get /v1/vms/%FF
       400 invalid: Invalid URL: Invalid UTF-8 in `vm`
     get /v1/vms/box/log?lines=many

@@ -147,7 +147,10 @@ fn what_no_vm_has_is_told_and_released() {
     let told = banger.run(&["doctor"]).stdout;
     assert!(told.contains("! left behind"), "{told}");
     let fixed = banger.ok(&["doctor", "--fix"]).replace(banger.dir().to_str().unwrap(), "");
-    insta::assert_snapshot!(fixed, @"");
+    insta::assert_snapshot!(fixed, @"
+    released the vsock process
+    released the folder /run/banger/vms/dead0000
+    ");
     assert_eq!(banger.leftovers(), Vec::<String>::new());
     assert!(banger.run(&["doctor"]).stdout.contains("✓ left behind"));
 }

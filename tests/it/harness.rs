@@ -35,6 +35,31 @@ pub enum As {
     User,
 }
 
+/// Somebody who types commands of banger's.
+pub trait Typist {
+    /// Runs a command, however it ends.
+    fn run(&self, args: &[&str]) -> Ran;
+
+    /// Runs a command that must succeed, and returns what it printed.
+    fn ok(&self, args: &[&str]) -> String {
+        let ran = self.run(args);
+        assert_eq!(ran.code, 0, "banger {args:?}:\n{}{}", ran.stdout, ran.stderr);
+        ran.stdout.trim_end().to_owned()
+    }
+
+    /// The same for one that prints JSON.
+    fn json(&self, args: &[&str]) -> Value {
+        let text = self.ok(&[args, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+}
+
+impl Typist for Sandbox {
+    fn run(&self, args: &[&str]) -> Ran {
+        Self::run(self, args)
+    }
+}
+
 /// Whether the tests are to do all that they can, as `script/soak` wants.
 pub fn soaks() -> bool {
     std::env::var_os("BANGER_SOAK").is_some()
@@ -191,15 +216,12 @@ impl Sandbox {
 
     /// Runs `banger`, which must succeed; what it printed, without the last line's end.
     pub fn ok(&self, args: &[&str]) -> String {
-        let ran = self.run(args);
-        assert_eq!(ran.code, 0, "banger {args:?}:\n{}{}", ran.stdout, ran.stderr);
-        ran.stdout.trim_end().to_owned()
+        Typist::ok(self, args)
     }
 
     /// Runs `banger … --json`, which must succeed.
     pub fn json(&self, args: &[&str]) -> Value {
-        let text = self.ok(&[args, &["--json"]].concat());
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+        Typist::json(self, args)
     }
 
     /// Starts `banger` and does not wait for it. Returns its process id.

@@ -4,13 +4,25 @@
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{Lab, rounds, soaks};
+use crate::harness::{Lab, Ran, Typist, rounds, soaks};
+use crate::vm_life::life;
 
 /// What an empty host says to [`Lab::left`].
 const NOTHING: &str = "No devices found";
+
+/// The lab's user `dev`.
+struct Dev<'a>(&'a Lab);
+
+impl Typist for Dev<'_> {
+    fn run(&self, args: &[&str]) -> Ran {
+        let line: Vec<_> = args.iter().map(|arg| quote(arg)).collect();
+        self.0.run(&format!("cd /; exec as dev banger {} </dev/null", line.join(" ")))
+    }
+}
 
 impl Lab {
     /// Runs a script of the user `dev`'s, which must succeed: what it printed.
@@ -26,10 +38,12 @@ impl Lab {
         serde_json::from_str(&self.dev(&format!("banger vm show {vm} --json"))).unwrap()
     }
 
-    /// All that VMs take of a host, by those who know: nothing of it is asked of banger.
+    /// All that VMs take of a host, by those who know: nothing of it is asked of banger. The helper is
+    /// given the time to end by itself.
     fn left(&self) -> String {
         self.ok(
-            "dmsetup ls; losetup --list --noheadings --output BACK-FILE; \
+            "for _ in $(seq 50); do pgrep -x banger-helper >/dev/null || break; sleep 0.5; done; \
+             dmsetup ls; losetup --list --noheadings --output BACK-FILE; \
              ip -oneline link show | grep bgr; nft list tables | grep banger; \
              nft list ruleset | grep bgr; grep 1 /proc/sys/net/ipv4/ip_forward; \
              ps -C firecracker -o args=; ps -C banger-helper -o args=; \
@@ -51,11 +65,20 @@ fn the_lab() {
     }
     let lab = Lab::new();
     println!("{}", lab.ok("firecracker --version | head -n 1; dmsetup version; uname -sr"));
-    sudo_is_ready(&lab);
-    two_vms(&lab);
-    the_end_of_whatever_runs(&lab);
-    without_sudo(&lab);
-    a_power_cut(&lab);
+    let parts: [(&str, fn(&Lab)); 7] = [
+        ("sudo is ready", sudo_is_ready),
+        ("two VMs", two_vms),
+        ("one life", one_life),
+        ("the end of whatever runs", the_end_of_whatever_runs),
+        ("again and again", again_and_again),
+        ("without sudo", without_sudo),
+        ("a power cut", a_power_cut),
+    ];
+    for (what, part) in parts {
+        let started = Instant::now();
+        part(&lab);
+        println!("lab: {what}: {} s", started.elapsed().as_secs());
+    }
 }
 
 fn sudo_is_ready(lab: &Lab) {
@@ -131,6 +154,17 @@ fn two_vms(lab: &Lab) {
     lab.dev("banger vm start one --wait ssh");
     assert_eq!(inside("one", "cat /etc/kept /root/kept"), "kept\nkept");
     lab.dev("banger vm delete --yes one two");
+    assert_eq!(lab.left(), NOTHING);
+}
+
+/// What people do with a VM on QEMU.
+fn one_life(lab: &Lab) {
+    let options = ["--image", "lab", "--vmm", "firecracker", "--vcpus", "1", "--memory", "256M"];
+    life(&Dev(lab), &options, || {
+        let address = lab.show("dev")["lease"]["address"].as_str().unwrap().to_owned();
+        format!("{address}/24")
+    });
+    lab.dev("banger vm delete --yes dev");
     assert_eq!(lab.left(), NOTHING);
 }
 
@@ -313,10 +347,24 @@ fn the_end_of_whatever_runs(lab: &Lab) {
         let killed = lab.run(&format!("pkill -9 -x {victim}")).code == 0;
         println!("round {round}: {victim} after {moment} s (killed: {killed}, {there} VMs)");
         lab.dev("banger vm delete --yes k 2>/dev/null || [ \"$(banger vm list --json)\" = '[]' ]");
-        lab.ok(
-            "for _ in $(seq 50); do pgrep -x banger-helper >/dev/null || break; sleep 0.5; done",
-        );
         assert_eq!(lab.left(), NOTHING);
+    }
+}
+
+/// Whole lives of two VMs at a time; in CI there have been enough by now.
+fn again_and_again(lab: &Lab) {
+    for round in 0..rounds(0, 20) {
+        let both = |script: &str| {
+            let one = script.replace("VM", "a");
+            lab.dev(&format!("{one} & a=$!; {} && wait $a", script.replace("VM", "b")));
+        };
+        both(&format!("{CREATE} VM --wait ssh"));
+        both("banger vm exec VM -- true </dev/null");
+        both("banger vm stop VM");
+        both("banger vm start VM --wait agent");
+        both("banger vm delete --yes VM");
+        assert_eq!(lab.left(), NOTHING);
+        println!("cycle {round}");
     }
 }
 
