@@ -4,6 +4,7 @@
 use std::hash::{BuildHasher as _, DefaultHasher, Hash as _, Hasher as _, RandomState};
 use std::io::Write as _;
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
 use serde_json::Value;
@@ -64,6 +65,19 @@ fn the_lab() {
         return;
     }
     let lab = Lab::new();
+    let lived = catch_unwind(AssertUnwindSafe(|| all_parts(&lab)));
+    match lived {
+        Ok(()) => {}
+        Err(why) if lab.is_up() => resume_unwind(why),
+        Err(_) => {
+            println!("the lab itself has died, which is the emulation's doing: once more");
+            drop(lab);
+            all_parts(&Lab::new());
+        }
+    }
+}
+
+fn all_parts(lab: &Lab) {
     println!("{}", lab.ok("firecracker --version | head -n 1; dmsetup version; uname -sr"));
     let parts: [(&str, fn(&Lab)); 7] = [
         ("sudo is ready", sudo_is_ready),
@@ -76,7 +90,7 @@ fn the_lab() {
     ];
     for (what, part) in parts {
         let started = Instant::now();
-        part(&lab);
+        part(lab);
         println!("lab: {what}: {} s", started.elapsed().as_secs());
     }
 }

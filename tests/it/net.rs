@@ -2,10 +2,11 @@
 //! whom the helper trusts the programs of.
 
 use std::fs;
+use std::time::Duration;
 
 use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 
-use crate::harness::{As, programs};
+use crate::harness::{As, Sandbox, programs};
 
 /// Who asks what; then what there is.
 const SET_UP: &str = r#"
@@ -42,6 +43,7 @@ fn in_a_namespace(script: &str) -> String {
     fs::write(&file, script).unwrap();
     let command = Command::new(Tool::Unshare)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .timeout(Duration::from_secs(300))
         .args(["--net", "--mount", "--", "bash"])
         .arg(&file);
     let ran = HostRunner::new(Tools::discover()).capture(&command).unwrap();
@@ -175,4 +177,48 @@ docker || echo "none"
     iifname "bgrbr4001" counter accept comment "banger_4001"
     4001: {"done":"nothing"}
     "#);
+}
+
+#[test]
+fn a_vm_on_qemu_is_reached_by_its_address() {
+    let banger = Sandbox::new(As::Me);
+    let said = in_a_namespace(&format!(
+        r#"
+export XDG_STATE_HOME={0}/state XDG_CONFIG_HOME={0}/config XDG_CACHE_HOME={0}/cache XDG_RUNTIME_DIR={0}/run
+banger() {{ "$(dirname "$HELPER")/banger" "$@" 2>>/run/said || {{ cat /run/said; exit 1; }}; }}
+banger vm create dev --nat --no-opencode --memory 512M --wait ssh
+banger vm show dev | sed -n 's/^network *//p'
+address() {{ banger vm show dev --json | sed -n 's/.*"address": *"\([^"]*\)".*/\1/p'; }}
+address=$(address)
+head -c 7 < /dev/tcp/$address/22
+echo
+banger vm exec dev -- "ip -br -4 address show eth0 | tr -s ' '; ip route | cut -d ' ' -f 1-5"
+ip route | tr -s ' '
+links
+banger vm restart dev --wait agent
+echo "$address $(address)"
+banger vm stop dev
+is
+banger vm delete --yes dev
+banger daemon stop
+"#,
+        banger.dir().display()
+    ));
+    insta::assert_snapshot!(said, @"
+    dev is running; enter it with: banger vm ssh dev
+    nat
+    SSH-2.0
+    eth0 UP 172.28.0.2/24 
+    default via 172.28.0.1 dev eth0
+    172.28.0.0/24 dev eth0 proto kernel
+    172.28.0.0/24 dev bgrbr0 proto kernel scope link src 172.28.0.1 
+    bgr-ac1c0002 bgrbr0 dev is running; enter it with: banger vm ssh dev
+    172.28.0.2 172.28.0.2
+    dev is stopped
+    links: 
+    tables: 
+    forwards: 0
+    dev is deleted
+    the daemon is stopped; VMs run on
+    ");
 }

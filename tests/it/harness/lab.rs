@@ -74,6 +74,11 @@ impl Lab {
         self.ok(SET_UP);
     }
 
+    /// Whether its machine runs.
+    pub fn is_up(&self) -> bool {
+        self.outer.json(&["vm", "show", "lab"])["state"]["state"] == "running"
+    }
+
     /// Cuts the power, and boots again.
     pub fn power_cut(&self) {
         self.outer.ok(&["vm", "kill", "lab"]);
