@@ -65,8 +65,15 @@ pub fn gateway(subnet: Ipv4Net) -> Ipv4Addr {
 
 /// The first address of a subnet that a guest can have, and none has.
 #[must_use]
-pub fn free(subnet: Ipv4Net, taken: &[Ipv4Addr]) -> Option<Ipv4Addr> {
-    subnet.hosts().skip(1).find(|address| !taken.contains(address))
+pub fn free(subnet: Ipv4Net, taken: impl Fn(Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
+    subnet.hosts().skip(1).find(|address| !taken(*address))
+}
+
+/// Whether a guest can have an address of a subnet.
+#[must_use]
+pub fn is_guests(subnet: Ipv4Net, address: Ipv4Addr) -> bool {
+    let reserved = [subnet.network(), gateway(subnet), subnet.broadcast()];
+    subnet.contains(&address) && !reserved.contains(&address)
 }
 
 /// Refuses what cannot be a subnet of guests: it must be of private addresses (RFC 1918), and
@@ -152,8 +159,8 @@ mod tests {
             let subnet = choose_subnet(uid, &[]).unwrap();
             prop_assert!(check_subnet(subnet).is_ok());
             let mut leased = Vec::new();
-            while leased.len() < taken && let Some(address) = free(subnet, &leased) {
-                prop_assert!(subnet.contains(&address) && address != gateway(subnet));
+            while leased.len() < taken && let Some(address) = free(subnet, |address| leased.contains(&address)) {
+                prop_assert!(is_guests(subnet, address));
                 prop_assert!(!leased.contains(&address));
                 leased.push(address);
             }

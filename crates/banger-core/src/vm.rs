@@ -333,7 +333,7 @@ impl VmState {
             (Self::Provisioning, T::Provisioned) => Self::Stopped(StopCause::New),
             (Self::Stopped(_), T::Start) => Self::Starting,
             (Self::Starting, T::Ready) => Self::Running,
-            (Self::Running, T::Pause(cause)) => Self::Paused(cause),
+            (Self::Running | Self::Paused(_), T::Pause(cause)) => Self::Paused(cause),
             (Self::Paused(_), T::Resume) => Self::Running,
             (Self::Starting | Self::Running | Self::Paused(_), T::Stop) => Self::Stopping,
             (state, T::Ended(cause)) if state.is_active() => Self::Stopped(cause),

@@ -45,6 +45,7 @@ tools! {
     Banger "banger" "banger" "the command line, in tests";
     BangerHelper "banger-helper" "banger" "what needs root";
     Bangerd "bangerd" "banger" "the daemon";
+    Bridge "bridge" "iproute2" "the network nat";
     Cargo "cargo" "cargo" "building banger itself";
     Curl "curl" "curl" "walking the API, in tests";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";

@@ -10,7 +10,7 @@ use banger_core::helper::uuid_prefix;
 use banger_core::net::{bridge, tap};
 use banger_core::resource::{Observed, ResourceSpec, Role};
 
-use crate::helper::{devices, tap_owner};
+use crate::helper::{devices, is_used, tap_owner};
 use crate::process::{arguments, identify};
 use crate::resources::tool;
 
@@ -91,11 +91,16 @@ fn links(uid: u32, devices: &Path) -> io::Result<Vec<ResourceSpec>> {
         let name = path.file_name()?.to_str()?;
         let bits = u32::from_str_radix(name.strip_prefix("bgr-")?, 16).ok()?;
         let address = Ipv4Addr::from_bits(bits);
-        (tap(address) == name && tap_owner(path) == Some(uid)).then_some(address)
+        // What a VMM has open may be of another daemon's.
+        let ours = tap(address) == name && tap_owner(path) == Some(uid) && !is_used(path);
+        ours.then_some(address)
     };
     let taps = entries(devices)?.filter_map(|path| address(&path));
     let mut all: Vec<_> = taps.map(|address| ResourceSpec::Tap { uid, address }).collect();
-    if devices.join(bridge(uid)).exists() {
+    let bridge = devices.join(bridge(uid));
+    // Those that will be gone by then are no use of it.
+    let ports = entries(&bridge.join("brif"))?.count();
+    if bridge.exists() && ports <= all.len() {
         let subnet = Default::default();
         all.push(ResourceSpec::Network { uid, subnet, dns: Vec::new(), host_ports: Vec::new() });
     }

@@ -15,7 +15,7 @@ mod vmm;
 
 pub use caller::{Caller, StateDir, roots_alone};
 pub use mapper::{devices, uuid_of};
-pub use net::owner as tap_owner;
+pub use net::{is_used, owner as tap_owner};
 pub use serve::{Server, serve};
 
 use std::io;

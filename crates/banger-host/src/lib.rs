@@ -26,7 +26,7 @@ pub use pipe::{drain, make_pipe};
 pub use privileged::{AskError, Helper, Ready, Sudo};
 pub use process::{Exit, Usage, exit_handle, find, identify, is_alive, kill, usage};
 pub use resolver::name_servers;
-pub use resources::{Ended, Host, HostOps};
+pub use resources::{Ended, Host, HostOps, link_exists};
 pub use routes::{Route, routes};
 pub use socket::listens;
 pub use version::{Version, oldest, version};

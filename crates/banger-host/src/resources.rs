@@ -196,7 +196,8 @@ fn kvm_is_denied() -> bool {
 }
 
 /// Whether there is a network device of that name.
-fn link_exists(name: &str) -> bool {
+#[must_use]
+pub fn link_exists(name: &str) -> bool {
     Path::new("/sys/class/net").join(name).exists()
 }
 

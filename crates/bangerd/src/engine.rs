@@ -77,7 +77,8 @@ struct Inner {
     parts: Parts,
     tasks: Mutex<HashMap<VmId, Task>>,
     cancels: Mutex<HashMap<OperationId, Cancel>>,
-    /// Held by whoever looks at or changes what VMs share of the network `nat`.
+    /// Held by whoever looks at or changes what VMs share of the network `nat`, or releases what no
+    /// VM has.
     network: tokio::sync::Mutex<()>,
     counted: Mutex<metrics::Counted>,
 }

@@ -64,6 +64,14 @@ pub enum OpError {
     /// Every subnet that banger would choose is part of a network of this host.
     #[error("172.28.0.0/14 has no /24 that is in no other network of this host")]
     NoSubnet,
+    /// A VM would be paused as soon as it ran.
+    #[error("'{name}' has no room to run in: {cause}")]
+    NoRoom {
+        /// Its name.
+        name: Name,
+        /// Why.
+        cause: PauseCause,
+    },
     /// A VM that is paused cannot go on.
     #[error("'{name}' stays paused: {cause}")]
     Paused {
@@ -200,10 +208,12 @@ impl OpError {
                  configuration"
                     .to_owned(),
             ),
-            Self::Paused { name, cause: PauseCause::OverlayFull { .. } } => {
-                Some(format!("banger vm resize-overlay {name} --size SIZE"))
-            }
-            Self::Paused { cause: PauseCause::DiskFull { .. }, .. } => Some(FREE_SPACE.to_owned()),
+            Self::Paused { name, cause } | Self::NoRoom { name, cause } => Some(match cause {
+                PauseCause::OverlayFull { .. } => {
+                    format!("banger vm resize-overlay {name} --size SIZE")
+                }
+                PauseCause::DiskFull { .. } => FREE_SPACE.to_owned(),
+            }),
             Self::NoSubnet => Some("set 'subnet' in the configuration".to_owned()),
             Self::DiskGone(_) => Some("put the file back, or delete the VM".to_owned()),
             Self::VsockEnded => {

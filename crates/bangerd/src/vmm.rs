@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use banger_core::guest::GuestNetwork;
 use banger_core::vm::Run;
+use ipnet::Ipv4Net;
 
 /// The guest's vsock CID. Each VM has its own hybrid vsock socket, so
 /// all can have the same: the first that is free for guests (vsock(7)).
@@ -62,6 +63,8 @@ pub struct Boot {
     pub boot_args: String,
     /// What the guest is told of its network, if it has one.
     pub network: Option<GuestNetwork>,
+    /// The subnet of the network `nat`, if it has that.
+    pub subnet: Option<Ipv4Net>,
     /// Whether KVM works here.
     pub kvm: bool,
 }

@@ -109,6 +109,7 @@ async fn what_we_send_is_accepted_and_what_it_refuses_is_an_error() {
         initramfs: file("initramfs"),
         boot_args: "root=/dev/vda quiet".to_owned(),
         network: None,
+        subnet: None,
         kvm: true,
     };
     let running = Running::start(dir.path()).await;

@@ -3,9 +3,10 @@
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use banger_core::net::{bridge, table};
-use banger_exec::{Command, Runner, Tool};
+use banger_exec::{Command, ExecError, Runner, Tool};
 use ipnet::Ipv4Net;
 use serde_json::Value;
 
@@ -13,6 +14,10 @@ use super::HelperError;
 
 /// Where clouds answer their machines, credentials among the answers. Not a guest's business.
 const METADATA: &str = "169.254.0.0/16, 100.100.100.200";
+/// Azure's, which is its name server too.
+const AZURE: &str = "ip daddr 168.63.129.16 tcp dport { 80, 32526 }";
+/// How long `nft` may take.
+const LIMIT: Duration = Duration::from_secs(5);
 /// Docker's chain for the rules of others (Docker's documentation, "Packet filtering and
 /// firewalls").
 const DOCKER: &str = "ip filter DOCKER-USER";
@@ -40,12 +45,12 @@ pub fn unload(runner: &dyn Runner, uid: u32) -> Result<(), HelperError> {
 
 /// Why there can be none here, if so.
 pub fn obstacle(runner: &dyn Runner) -> Option<String> {
-    let list = Command::new(Tool::Nft).args(["list", "tables"]);
+    let list = Command::new(Tool::Nft).args(["list", "tables"]).timeout(LIMIT);
     runner.capture(&list).err().map(|error| error.to_string())
 }
 
 fn nft(runner: &dyn Runner, rules: &str) -> Result<(), HelperError> {
-    runner.capture(&Command::new(Tool::Nft).args(["-f", "-"]).stdin(rules))?;
+    runner.capture(&Command::new(Tool::Nft).args(["-f", "-"]).stdin(rules).timeout(LIMIT))?;
     Ok(())
 }
 
@@ -54,10 +59,16 @@ fn docker_rules(runner: &dyn Runner, uid: u32) -> Result<Option<Vec<u64>>, Helpe
     let list = Command::new(Tool::Nft)
         .args(["--json", "--handle", "list", "chain"])
         .args(DOCKER.split(' '))
-        .also_ok(1);
-    let listed = runner.capture(&list)?.stdout;
-    // What is no JSON is no chain.
-    let Ok(listed) = serde_json::from_slice::<Value>(&listed) else { return Ok(None) };
+        .timeout(LIMIT);
+    let listed = match runner.capture(&list) {
+        Ok(listed) => listed.stdout,
+        Err(ExecError::Failed { stderr, .. }) if stderr.contains("No such file") => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let nonsense = |error: serde_json::Error| HelperError::Refused(format!("nft's list: {error}"));
+    let listed: Value = serde_json::from_slice(&listed).map_err(nonsense)?;
     let rules = listed["nftables"].as_array().into_iter().flatten();
     let own = rules.filter_map(|entry| {
         let rule = &entry["rule"];
@@ -84,27 +95,34 @@ fn remove_docker(handles: &[u64]) -> String {
 fn ruleset(policy: &Policy<'_>, docker: Option<&[u64]>) -> String {
     let Policy { uid, subnet, dns, host_ports } = policy;
     let (bridge, table) = (bridge(*uid), table(*uid));
-    let mut open = String::new();
+    let (mut open, mut servers, mut published) = (String::new(), String::new(), String::new());
     if !dns.is_empty() {
-        let servers = list(dns);
+        // Writing to a String cannot fail.
         let _ = writeln!(
-            open,
-            "        ip daddr {{ {servers} }} meta l4proto {{ tcp, udp }} th dport 53 accept"
+            servers,
+            "        ip daddr {{ {} }} meta l4proto {{ tcp, udp }} th dport 53 accept",
+            list(dns)
         );
     }
     if !host_ports.is_empty() {
-        let _ = writeln!(open, "        tcp dport {{ {} }} accept", list(host_ports));
+        let ports = list(host_ports);
+        let _ = writeln!(open, "        tcp dport {{ {ports} }} accept");
+        let _ = writeln!(
+            published,
+            "        ct status dnat meta l4proto tcp ct original proto-dst {{ {ports} }} accept"
+        );
     }
     let docker = docker.map_or_else(String::new, |handles| {
         let comment = format!("counter accept comment \"{table}\"");
         format!(
             "{}insert rule {DOCKER} iifname \"{bridge}\" {comment}\n\
-             insert rule {DOCKER} oifname \"{bridge}\" ct state established,related {comment}\n",
+             insert rule {DOCKER} oifname \"{bridge}\" {comment}\n",
             remove_docker(handles)
         )
     });
-    // `from_guests`: to the host itself. `outbound`: to others. `inbound`: to guests, from others
-    // than the host. Guests have no IPv6 addresses.
+    // `from_guests`: to the host itself. `outbound`: to others, among them the host's containers, and
+    // ports that are the host's until it sends them on. `inbound`: to guests, from others than the
+    // host. Guests have no IPv6 addresses.
     format!(
         "{remove}\
 table inet {table} {{
@@ -117,7 +135,7 @@ table inet {table} {{
         ct state established,related accept
         ip saddr != {subnet} drop
         icmp type echo-request accept
-{open}        drop
+{servers}{open}        drop
     }}
     chain forward {{
         type filter hook forward priority filter; policy accept;
@@ -128,7 +146,11 @@ table inet {table} {{
         meta nfproto ipv6 drop
         oifname \"{bridge}\" drop
         ip saddr != {subnet} drop
-        ip daddr {{ {METADATA} }} drop
+{published}        ct status dnat drop
+        oifname \"docker0\" drop
+        oifname \"br-*\" drop
+{servers}        ip daddr {{ {METADATA} }} drop
+        {AZURE} drop
     }}
     chain inbound {{
         meta nfproto ipv6 drop
@@ -187,7 +209,13 @@ mod tests {
                 meta nfproto ipv6 drop
                 oifname "bgrbr1000" drop
                 ip saddr != 172.28.5.0/24 drop
+                ct status dnat meta l4proto tcp ct original proto-dst { 5432, 80 } accept
+                ct status dnat drop
+                oifname "docker0" drop
+                oifname "br-*" drop
+                ip daddr { 192.168.1.1 } meta l4proto { tcp, udp } th dport 53 accept
                 ip daddr { 169.254.0.0/16, 100.100.100.200 } drop
+                ip daddr 168.63.129.16 tcp dport { 80, 32526 } drop
             }
             chain inbound {
                 meta nfproto ipv6 drop
@@ -201,10 +229,10 @@ mod tests {
         }
         delete rule ip filter DOCKER-USER handle 7
         insert rule ip filter DOCKER-USER iifname "bgrbr1000" counter accept comment "banger_1000"
-        insert rule ip filter DOCKER-USER oifname "bgrbr1000" ct state established,related counter accept comment "banger_1000"
+        insert rule ip filter DOCKER-USER oifname "bgrbr1000" counter accept comment "banger_1000"
         "#);
         let closed = Policy { dns: &[], host_ports: &[], ..policy };
         let closed = ruleset(&closed, None);
-        assert!(!closed.contains("dport") && !closed.contains("DOCKER"), "{closed}");
+        assert!(!closed.contains("dport 53") && !closed.contains("DOCKER"), "{closed}");
     }
 }

@@ -4,17 +4,23 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use banger_core::net::{
-    BRIDGE_PREFIX, DNS_MAX, HOST_PORTS_MAX, Lease, bridge, check_subnet, conflict, gateway, tap,
+    BRIDGE_PREFIX, DNS_MAX, HOST_PORTS_MAX, Lease, bridge, check_subnet, conflict, gateway,
+    is_guests, tap,
 };
 use banger_exec::{Command, Runner, Tool};
 use ipnet::Ipv4Net;
+use rustix::fs::{FlockOperation, flock};
 
 use super::firewall::{self, Policy};
 use super::{Caller, HelperError};
+use crate::resolver::name_servers;
 use crate::routes::routes;
 
+/// How long a program may take: all of a verb's together less than whoever asked waits.
+const LIMIT: Duration = Duration::from_secs(5);
 /// The taps that a user may have at a time.
 const TAPS_MAX: usize = 256;
 
@@ -24,6 +30,8 @@ pub struct Net<'a> {
     pub caller: Caller,
     /// `/sys/class/net`.
     pub devices: &'a Path,
+    /// The root of the file system.
+    pub root: &'a Path,
     /// `/proc`.
     pub proc: &'a Path,
     /// Root's folder until the next boot, in which it is kept that this host forwarded nothing.
@@ -38,12 +46,18 @@ impl Net<'_> {
         dns: &[Ipv4Addr],
         host_ports: &[u16],
     ) -> Result<(), HelperError> {
+        let _alone = self.alone()?;
         check_subnet(subnet).map_err(HelperError::Refused)?;
         if dns.len() > DNS_MAX || host_ports.len() > HOST_PORTS_MAX {
             return Err(HelperError::refused("too many name servers or ports"));
         }
         let bridge = self.bridge();
         self.check_conflict(subnet, &bridge)?;
+        if let Some(server) = name_servers(self.root).iter().find(|server| subnet.contains(*server))
+        {
+            let why = format!("{subnet} would take the place of the name server {server}");
+            return Err(HelperError::Refused(why));
+        }
         if !self.is_there(&bridge) {
             let mac = Lease::of(gateway(subnet)).mac;
             self.ip(["link", "add", "name", &bridge, "address", &mac, "type", "bridge"])?;
@@ -60,6 +74,10 @@ impl Net<'_> {
 
     /// Removes it all. The bridge goes last: as long as it is there, so may be the rest.
     pub fn down(&self) -> Result<(), HelperError> {
+        let _alone = self.alone()?;
+        if self.has_ports() {
+            return Err(HelperError::refused("guests still use the network"));
+        }
         firewall::unload(self.runner, self.caller.uid)?;
         self.forward_no_more()?;
         let bridge = self.bridge();
@@ -71,10 +89,15 @@ impl Net<'_> {
 
     /// Makes a tap on the bridge, which no other port of it can reach. Removed if that fails.
     pub fn add_tap(&self, address: Ipv4Addr) -> Result<(), HelperError> {
+        let _alone = self.alone()?;
         let (name, bridge, uid) = (tap(address), self.bridge(), self.caller.uid.to_string());
-        if !self.is_there(&bridge) {
-            return Err(HelperError::refused("the network comes before its taps"));
+        let routes = routes(self.proc).map_err(HelperError::host("read the routes"))?;
+        let own = routes.iter().find(|route| route.device == bridge).map(|route| route.to);
+        if !own.is_some_and(|subnet| is_guests(subnet, address)) {
+            let why = format!("{address} is no guest's of the caller's network, which comes first");
+            return Err(HelperError::Refused(why));
         }
+        self.check_unused(&name)?;
         if self.owner(&name)?.is_none() {
             if self.taps()? >= TAPS_MAX {
                 return Err(HelperError::refused("too many taps of one user"));
@@ -84,10 +107,18 @@ impl Net<'_> {
         let attach = || {
             self.without_ipv6(&name)?;
             self.ip(["link", "set", "dev", &name, "master", &bridge])?;
-            self.ip(["link", "set", "dev", &name, "type", "bridge_slave", "isolated", "on"])?;
+            // Whose an address is, is not for guests to say: not to each other, nor to the host.
+            let port = ["isolated", "on", "learning", "off"];
+            let set = ["link", "set", "dev", &name, "type", "bridge_slave"];
+            self.run(Tool::Ip, &[&set[..], &port].concat())?;
+            let mac = Lease::of(address).mac;
+            self.run(Tool::Bridge, &["fdb", "replace", &mac, "dev", &name, "master", "static"])?;
+            let address = address.to_string();
+            let neighbour = ["neighbour", "replace", &address, "lladdr", &mac, "dev", &bridge];
+            self.run(Tool::Ip, &[&neighbour[..], &["nud", "permanent"]].concat())?;
             self.ip(["link", "set", "dev", &name, "up"])
         };
-        attach().map_err(|cause| match self.remove_tap(address) {
+        attach().map_err(|cause| match self.delete_tap(&name) {
             Ok(()) => cause,
             Err(rollback) => {
                 HelperError::Rollback { cause: cause.to_string(), rollback: rollback.to_string() }
@@ -97,11 +128,42 @@ impl Net<'_> {
 
     /// Removes a tap. Fine if it is gone.
     pub fn remove_tap(&self, address: Ipv4Addr) -> Result<(), HelperError> {
+        let _alone = self.alone()?;
         let name = tap(address);
-        match self.owner(&name)? {
-            Some(()) => self.ip(["link", "delete", "dev", &name]),
+        self.check_unused(&name)?;
+        self.delete_tap(&name)
+    }
+
+    fn delete_tap(&self, name: &str) -> Result<(), HelperError> {
+        match self.owner(name)? {
+            Some(()) => self.ip(["link", "delete", "dev", name]),
             None => Ok(()),
         }
+    }
+
+    /// One session at a time, whoever's: what was looked at stays so until it is done.
+    fn alone(&self) -> Result<fs::File, HelperError> {
+        let lock = || {
+            fs::create_dir_all(self.keep)?;
+            let file = fs::File::options()
+                .create(true)
+                .truncate(false)
+                .write(true)
+                .open(self.keep.join("lock"))?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            Ok(file)
+        };
+        lock().map_err(HelperError::host(format!("lock {}", self.keep.display())))
+    }
+
+    /// A tap that a VMM has open is another daemon's.
+    fn check_unused(&self, name: &str) -> Result<(), HelperError> {
+        let why = || HelperError::Refused(format!("a VM uses {name}"));
+        if is_used(&self.devices.join(name)) { Err(why()) } else { Ok(()) }
+    }
+
+    fn has_ports(&self) -> bool {
+        has_ports(&self.devices.join(self.bridge()))
     }
 
     fn bridge(&self) -> String {
@@ -134,7 +196,11 @@ impl Net<'_> {
         let routes = routes(self.proc).map_err(HelperError::host("read the routes"))?;
         let (own, others): (Vec<_>, Vec<_>) =
             routes.into_iter().partition(|route| route.device == bridge);
-        if let Some(other) = own.iter().find(|route| route.to != subnet) {
+        let other = own.iter().find(|route| route.to != subnet);
+        if other.is_some() && !self.has_ports() {
+            // Left by a network that nobody uses any more.
+            self.ip(["address", "flush", "dev", bridge])?;
+        } else if let Some(other) = other {
             let why = format!("guests still use {}, so they cannot use {subnet}", other.to);
             return Err(HelperError::Refused(why));
         }
@@ -166,9 +232,9 @@ impl Net<'_> {
         let was = fs::read_to_string(&switch).map_err(HelperError::host("read ip_forward"))?;
         if was.trim() == "0" {
             let remember = HelperError::host(format!("write {}", self.keep.display()));
-            fs::create_dir_all(self.keep)
-                .and_then(|()| fs::write(self.keep.join(FORWARDED_NOTHING), ""))
-                .map_err(remember)?;
+            // What the kernel changes along with the switch.
+            let redirects = fs::read(self.redirects()).unwrap_or_default();
+            fs::write(self.keep.join(FORWARDED_NOTHING), redirects).map_err(remember)?;
             fs::write(&switch, "1").map_err(HelperError::host("write ip_forward"))?;
         }
         Ok(())
@@ -183,18 +249,22 @@ impl Net<'_> {
         let own = self.bridge();
         let look = HelperError::host("look for network devices");
         let entries = fs::read_dir(self.devices).map_err(look)?.flatten();
-        let bridges: Vec<_> = entries
-            .filter(|entry| entry.path().join("bridge").exists())
+        let others: Vec<_> = entries
+            .filter(|entry| may_forward(&entry.path()))
             .map(|entry| entry.file_name().to_string_lossy().into_owned())
             .filter(|name| *name != own)
             .collect();
         // Another user's network goes on, and is the one to end it.
-        if bridges.iter().any(|name| name.starts_with(BRIDGE_PREFIX)) {
+        if others.iter().any(|name| name.starts_with(BRIDGE_PREFIX)) {
             return Ok(());
         }
-        // Any other bridge is likely to be of something that forwards, as container engines do.
-        if bridges.is_empty() {
+        if others.is_empty() {
+            let redirects = fs::read(&kept).unwrap_or_default();
             fs::write(self.switch(), "0").map_err(HelperError::host("write ip_forward"))?;
+            if !redirects.is_empty() {
+                let write = HelperError::host("write accept_redirects");
+                fs::write(self.redirects(), redirects).map_err(write)?;
+            }
         }
         fs::remove_file(&kept).map_err(HelperError::host(format!("remove {}", kept.display())))
     }
@@ -203,10 +273,37 @@ impl Net<'_> {
         self.proc.join("sys/net/ipv4/ip_forward")
     }
 
+    fn redirects(&self) -> std::path::PathBuf {
+        self.proc.join("sys/net/ipv4/conf/all/accept_redirects")
+    }
+
     fn ip<const N: usize>(&self, args: [&str; N]) -> Result<(), HelperError> {
-        self.runner.capture(&Command::new(Tool::Ip).args(args))?;
+        self.run(Tool::Ip, &args)
+    }
+
+    fn run(&self, tool: Tool, args: &[&str]) -> Result<(), HelperError> {
+        self.runner.capture(&Command::new(tool).args(args).timeout(LIMIT))?;
         Ok(())
     }
+}
+
+/// Whether a device is of something that is likely to need the kernel to forward: container engines
+/// have bridges, VPNs devices without a hardware address (`ARPHRD_NONE`).
+fn may_forward(device: &Path) -> bool {
+    let kind = fs::read_to_string(device.join("type")).unwrap_or_default();
+    device.join("bridge").exists() || kind.trim() == "65534"
+}
+
+/// Whether a VMM has a tap open.
+#[must_use]
+pub fn is_used(device: &Path) -> bool {
+    // One that is down does not say; nobody has it then.
+    fs::read_to_string(device.join("carrier")).is_ok_and(|carrier| carrier.trim() == "1")
+}
+
+/// Whether anything is attached to a bridge.
+fn has_ports(device: &Path) -> bool {
+    fs::read_dir(device.join("brif")).is_ok_and(|mut ports| ports.next().is_some())
 }
 
 /// The file that says that the kernel did not forward.

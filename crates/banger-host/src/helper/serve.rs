@@ -25,7 +25,7 @@ impl Server {
     #[must_use]
     pub fn new(caller: Caller, tools: Tools) -> Self {
         // Without one each use fails; `open` says why.
-        let trusted = [Tool::Dmsetup, Tool::Ip, Tool::Nft].into_iter().fold(
+        let trusted = [Tool::Dmsetup, Tool::Ip, Tool::Bridge, Tool::Nft].into_iter().fold(
             Tools::default(),
             |found, tool| match trusted(&tools, tool) {
                 Ok(path) => found.with(tool, path),
@@ -70,6 +70,7 @@ impl Server {
             runner: &self.runner,
             caller: self.caller,
             devices: Path::new("/sys/class/net"),
+            root: Path::new("/"),
             proc: Path::new("/proc"),
             keep: Path::new("/run/banger"),
         };
@@ -83,7 +84,7 @@ impl Server {
                         .or_else(|| mapper::obstacle(&self.runner)),
                     no_vmm: vmm::obstacle(&self.tools),
                     no_net: self
-                        .missing(&[Tool::Ip, Tool::Nft])
+                        .missing(&[Tool::Ip, Tool::Bridge, Tool::Nft])
                         .or_else(|| net::obstacle(&self.runner)),
                 });
             }

@@ -94,7 +94,7 @@ pub fn arguments(
 }
 
 /// A word that a POSIX shell reads back as it is.
-fn quote(word: &str) -> String {
+pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use banger_core::config::Config;
 use banger_core::vm::{SSH_PORT, Vm};
 
 use crate::cli::{KnownHost, SUFFIX, SshConfig, vm_of_host};
-use crate::cmd::ssh::{percent, proxy_line};
+use crate::cmd::ssh::{percent, proxy_line, quote};
 use crate::error::CommandError;
 use crate::follow::OK;
 use crate::{daemon, output};
@@ -28,14 +28,13 @@ pub fn run(args: SshConfig) -> Result<ExitCode, CommandError> {
     }
     let ours = dirs.config.join("ssh_config");
     let theirs = home()?.join(".ssh/config");
-    let include = format!("Include \"{}\"\n", ours.display());
+    let include = format!("Include \"{}\"", ours.display());
     let before = match fs::read_to_string(&theirs) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         read => read.map_err(failed("read", &theirs))?,
     };
     // First, for what comes behind a `Host` line is that host's only.
-    let without = before.replacen(&include, "", 1);
-    let after = if args.remove { without } else { format!("{include}{without}") };
+    let after = with_first_line(&before, &include, !args.remove);
     if args.install {
         write(&ours, &text)?;
     }
@@ -61,15 +60,27 @@ fn home() -> Result<PathBuf, CommandError> {
     home.map(PathBuf::from).ok_or_else(|| CommandError::new("HOME is not set"))
 }
 
-/// Writes a file of the person's, in place: it may be a link to where they keep it.
+/// A text with a line as its first, or without it; the other lines as they are.
+fn with_first_line(text: &str, line: &str, wanted: bool) -> String {
+    let others = text.split_inclusive('\n').filter(|other| other.trim() != line);
+    let first = if wanted { format!("{line}\n") } else { String::new() };
+    std::iter::once(first.as_str()).chain(others).collect()
+}
+
+/// Writes a file of the person's whole or not at all, where a link leads that may be in its place.
 fn write(path: &Path, text: &str) -> Result<(), CommandError> {
     let write = || {
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
+        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let mode = fs::metadata(&place).map_or(0o600, |m| m.permissions().mode() & 0o777);
+        let part = place.with_added_extension("new");
         let mut options = fs::File::options();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.write_all(text.as_bytes())
+        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&part)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&part, &place)
     };
     write().map_err(failed("write", path))
 }
@@ -95,7 +106,8 @@ fn stanza(own: &Path, key: &Path) -> String {
              StrictHostKeyChecking yes\n    \
              IdentityFile \"{key}\"\n    \
              IdentitiesOnly yes\n",
-        proxy_own = proxy_line(own, &[]),
+        // The first word of a command is taken as it is.
+        proxy_own = quote(&own.to_string_lossy()),
     )
 }
 
@@ -115,6 +127,16 @@ pub async fn known_host(args: KnownHost) -> Result<ExitCode, CommandError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_comes_first_and_goes_again() {
+        for text in ["", "Host a\n  User b\n", "# Include \"x\"\nHost a", "Host a\n\n"] {
+            let with = with_first_line(text, "Include \"x\"", true);
+            assert_eq!(with, format!("Include \"x\"\n{text}"));
+            assert_eq!(with_first_line(&with, "Include \"x\"", true), with);
+            assert_eq!(with_first_line(&with, "Include \"x\"", false), text);
+        }
+    }
 
     #[test]
     fn one_stanza_serves_all_vms() {

@@ -28,6 +28,8 @@ impl Engine {
     /// As [`Self::leftovers`].
     pub async fn release_leftovers(&self) -> Result<Vec<Leftover>, ApiError> {
         let mut released = Vec::new();
+        // A VM that starts could take one of them for its own.
+        let _alone = self.0.network.lock().await;
         for Found { spec, observed } in self.found_leftovers().await? {
             let (host, what) = (self.host.clone(), spec.to_string());
             let done = blocking(move || Ok(host.release(&spec, Some(&observed))?)).await;

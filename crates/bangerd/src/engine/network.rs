@@ -5,12 +5,12 @@ use std::path::Path;
 
 use banger_core::bootargs::StaticIp;
 use banger_core::guest::GuestNetwork;
-use banger_core::net::{Lease, bridge, choose_subnet, conflict, free, gateway};
+use banger_core::net::{Lease, bridge, choose_subnet, conflict, free, gateway, is_guests, tap};
 use banger_core::operation::EventKind;
 use banger_core::resource::ResourceSpec;
 use banger_core::vm::{Network, Vm};
 use banger_exec::Cancel;
-use banger_host::{name_servers, routes};
+use banger_host::{link_exists, name_servers, routes};
 use ipnet::Ipv4Net;
 use rustix::process::geteuid;
 
@@ -61,11 +61,11 @@ impl Engine {
     ///
     /// # Errors
     /// The host's or the database's.
-    pub(crate) async fn network_up(&self, cancel: &Cancel) -> Result<(), OpError> {
+    pub(crate) async fn network_up(&self, subnet: Ipv4Net, cancel: &Cancel) -> Result<(), OpError> {
         let _alone = self.0.network.lock().await;
         let spec = ResourceSpec::Network {
             uid: geteuid().as_raw(),
-            subnet: self.subnet()?,
+            subnet,
             dns: self.name_servers(),
             host_ports: self.config.host_ports.clone(),
         };
@@ -99,44 +99,48 @@ impl Engine {
 
 impl VmCtx {
     /// Gives the VM an address of the network `nat`, if it is to have one and has none that fits.
+    /// Returns the subnet of it.
     ///
     /// # Errors
     /// There is none left, or no subnet.
-    pub(crate) async fn take_lease(&self, log: &OpLog) -> Result<(), OpError> {
+    pub(crate) async fn take_lease(&self, log: &OpLog) -> Result<Option<Ipv4Net>, OpError> {
         let vm = self.vm();
         if vm.spec.network != Network::Nat {
-            return Ok(());
+            return Ok(None);
         }
         let _alone = self.engine.0.network.lock().await;
         let subnet = self.engine.subnet()?;
-        if vm.lease.is_some_and(|lease| subnet.contains(&lease.address)) {
-            return Ok(());
+        if vm.lease.is_some_and(|lease| is_guests(subnet, lease.address)) {
+            return Ok(Some(subnet));
         }
         let leases = self.engine.vms().into_iter().filter_map(|vm| vm.lease);
-        let taken: Vec<_> = leases.map(|lease| lease.address).collect();
-        let address = free(subnet, &taken).ok_or(OpError::NoAddress(subnet))?;
+        let leased: Vec<_> = leases.map(|lease| lease.address).collect();
+        // Another daemon of this user, with a state of its own, may have given it away.
+        let taken = |address| leased.contains(&address) || link_exists(&tap(address));
+        let address = free(subnet, taken).ok_or(OpError::NoAddress(subnet))?;
         self.change(Some(log), |vm| {
             vm.lease = Some(Lease::of(address));
             Ok(())
         })
-        .await
+        .await?;
+        Ok(Some(subnet))
     }
 
     /// What the guest is told of its network.
     ///
     /// # Errors
-    /// There is no subnet, or the database's.
+    /// The database's.
     pub(crate) async fn guest_network(
         &self,
         log: &OpLog,
         vm: &Vm,
+        subnet: Option<Ipv4Net>,
     ) -> Result<Option<GuestNetwork>, OpError> {
-        let lease = match (vm.spec.network, &vm.lease) {
-            (Network::User, _) => return Ok(Some(GuestNetwork::user())),
-            (Network::Nat, Some(lease)) => lease,
-            (Network::None | Network::Nat, _) => return Ok(None),
+        let (lease, subnet) = match (&vm.lease, subnet) {
+            (Some(lease), Some(subnet)) => (lease, subnet),
+            _ => return Ok((vm.spec.network == Network::User).then(GuestNetwork::user)),
         };
-        let (subnet, dns) = (self.engine.subnet()?, self.engine.name_servers());
+        let dns = self.engine.name_servers();
         if dns.is_empty() {
             let message = "this host has no name server that guests can reach: they will find no \
                 names (set 'dns' in the configuration)";

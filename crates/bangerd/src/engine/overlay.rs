@@ -37,8 +37,7 @@ impl VmCtx {
         let vm = self.vm();
         let state =
             matches!(vm.state, VmState::Running | VmState::Paused(PauseCause::DiskFull { .. }));
-        let fills = vm.spec.overlay.is_some() || vm.spec.root_disk == RootDisk::DmSnapshot;
-        if state && fills && self.process().is_some() {
+        if state && self.fills() && self.process().is_some() {
             tokio::time::sleep(PAUSE).await;
         } else {
             std::future::pending().await
@@ -59,8 +58,16 @@ impl VmCtx {
             (VmState::Running, Some(cause)) => {
                 tracing::warn!(vm = %vm.id, %cause, "paused");
                 // The VMM first: a daemon that ends in between finds a VM that runs, and comes here.
+                self.hold(true);
                 self.stand_still(true).await?;
-                self.transition(None, Transition::Pause(cause)).await
+                self.transition(None, Transition::Pause(cause)).await?;
+                self.hold(false);
+                Ok(())
+            }
+            (VmState::Running, None) if self.is_held() => {
+                self.stand_still(false).await?;
+                self.hold(false);
+                Ok(())
             }
             (VmState::Running, None) => self.warn(&vm, used).await,
             (VmState::Paused(_), None) => self.go_on(None).await,
@@ -79,12 +86,48 @@ impl VmCtx {
         }
     }
 
-    /// A paused VM that a daemon finds: its VMM may have been told to go on.
+    /// A VM that a daemon finds: its VMM may not be as its state says.
     pub(crate) async fn settle_pause(&self) -> Result<(), OpError> {
+        if matches!(self.vm().state, VmState::Running) {
+            // Looked at soon: paused then, or let go on.
+            self.hold(self.fills());
+            return Ok(());
+        }
         match self.resume(None).await {
             Err(OpError::Paused { .. }) => self.stand_still(true).await,
             done => done,
         }
+    }
+
+    /// Lets a VM that is paused for its limit go on, which has been raised; or tells why not.
+    pub(crate) async fn resume_or_tell(&self) -> Result<(), OpError> {
+        match self.resume(None).await {
+            Err(OpError::Paused { cause, .. }) => {
+                self.transition(None, Transition::Pause(cause)).await
+            }
+            done => done,
+        }
+    }
+
+    /// Fails if there is no room to run in.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) async fn check_room(&self) -> Result<(), OpError> {
+        if !self.fills() {
+            return Ok(());
+        }
+        let vm = self.vm();
+        match self.see(&vm).await?.obstacle {
+            Some(cause) => Err(OpError::NoRoom { name: vm.name, cause }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is anything to look at.
+    pub(crate) fn fills(&self) -> bool {
+        let spec = self.vm().spec;
+        spec.overlay.is_some() || spec.root_disk == RootDisk::DmSnapshot
     }
 
     async fn go_on(&self, log: Option<&OpLog>) -> Result<(), OpError> {

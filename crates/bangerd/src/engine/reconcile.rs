@@ -11,7 +11,7 @@ use banger_core::vm::{StopCause, Vm, VmState, Vmm, WaitFor};
 use crate::clock::now_ms;
 use crate::engine::Engine;
 use crate::engine::network::OWNER;
-use crate::engine::vm::VmCtx;
+use crate::engine::vm::{VmCtx, released};
 use crate::error::OpError;
 use crate::store::{images, journal, operations, vms};
 
@@ -73,8 +73,7 @@ impl Engine {
                 tracing::info!(vm = %vm.id, state = vm.state.name(), "never completed: undone");
                 ctx.remove(None).await?;
             }
-            VmState::Running => drop(self.take_up(ctx, &vm).await?),
-            VmState::Paused(_) => {
+            VmState::Running | VmState::Paused(_) => {
                 if self.take_up(ctx, &vm).await? {
                     ctx.settle_pause().await?;
                 }
@@ -95,6 +94,8 @@ impl Engine {
             }
             VmState::Failed { removing: false, .. } => ctx.recover(None).await?,
             VmState::Stopped(_) => {
+                // What a row says that got lost when it was to go.
+                released(self.release(vm.id.as_str(), true).await?)?;
                 ctx.check_disks()?;
                 ctx.settle_disk().await?;
             }

@@ -59,6 +59,8 @@ struct Shared {
     console_from: u64,
     /// Whether it was told in this run that the overlay fills.
     warned: bool,
+    /// Whether the VMM may stand still although the VM runs.
+    held: bool,
 }
 
 impl VmCtx {
@@ -74,6 +76,7 @@ impl VmCtx {
                 gone: false,
                 console_from: 0,
                 warned: false,
+                held: false,
             })),
         }
     }
@@ -146,6 +149,14 @@ impl VmCtx {
         let length = std::fs::metadata(vm_files::console(&self.dir())).map_or(0, |m| m.len());
         let mut shared = lock(&self.shared);
         (shared.console_from, shared.warned) = (length, false);
+    }
+
+    pub(crate) fn hold(&self, held: bool) {
+        lock(&self.shared).held = held;
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        lock(&self.shared).held
     }
 
     /// Whether it was told in this run that the overlay fills; from now on it was.

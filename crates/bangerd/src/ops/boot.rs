@@ -13,6 +13,7 @@ use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::{Network, RootDisk, Vm, Vmm};
 use banger_exec::Tool;
 use banger_host::{HostError, HostOps, listens, make_pipe, oldest, version};
+use ipnet::Ipv4Net;
 use rusqlite::Transaction;
 use rustix::process::geteuid;
 use tokio::net::UnixListener;
@@ -116,8 +117,8 @@ impl VmCtx {
             ensure(root).await.map(drop)
         };
         let tap = async {
-            let Some(tap) = tap else { return Ok(()) };
-            self.engine.network_up(log.cancel()).await?;
+            let (Some(tap), Some(subnet)) = (tap, boot.subnet) else { return Ok(()) };
+            self.engine.network_up(subnet, log.cancel()).await?;
             ensure(tap).await.map(drop)
         };
         let (vsock, root, tap, files) =
@@ -211,7 +212,12 @@ impl VmCtx {
     }
 
     /// What the VMM will be started with.
-    pub(super) async fn boot(&self, log: &OpLog, vm: &Vm) -> Result<Boot, OpError> {
+    pub(super) async fn boot(
+        &self,
+        log: &OpLog,
+        vm: &Vm,
+        subnet: Option<Ipv4Net>,
+    ) -> Result<Boot, OpError> {
         let image = self.image(vm).await?;
         let kvm = self.has_kvm();
         let tsc_khz = blocking(move || Ok((!kvm).then(banger_host::tsc_khz))).await?;
@@ -225,7 +231,8 @@ impl VmCtx {
                 }
             },
             boot_args: bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz }),
-            network: self.guest_network(log, vm).await?,
+            network: self.guest_network(log, vm, subnet).await?,
+            subnet,
             kvm,
         })
     }

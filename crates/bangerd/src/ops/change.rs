@@ -44,7 +44,7 @@ impl VmCtx {
             })
             .await?;
             match (&before.state, change.overlay) {
-                (VmState::Paused(_), Some(_)) => self.resume(None).await,
+                (VmState::Paused(_), Some(_)) => self.resume_or_tell().await,
                 _ => Ok(()),
             }
         };

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use banger_core::vm::{StopCause, Transition, VmState, Vmm};
+use banger_core::operation::EventKind;
+use banger_core::vm::{PauseCause, StopCause, Transition, VmState, Vmm};
 use banger_wire::agent::AgentClient;
 
 use crate::engine::oplog::OpLog;
@@ -63,16 +64,18 @@ impl VmCtx {
     /// runs on: what was asked of the guest may still end it.
     pub(crate) async fn stop(&self, log: &OpLog) -> Result<(), OpError> {
         log.check()?;
-        // A guest that stands still cannot shut down.
-        if matches!(self.vm().state, VmState::Paused(_))
-            && let Err(error) = self.stand_still(false).await
-        {
-            tracing::warn!(vm = %self.vm().id, %error, "it does not go on, to be shut down");
-        }
+        // What a guest writes to shut down may be what the snapshot is lost by: a power cut is not.
+        let cut = matches!(self.vm().state, VmState::Paused(PauseCause::DiskFull { .. }));
         if self.vm().state != VmState::Stopping {
             self.transition(Some(log), Transition::Stop).await?;
         }
-        let shut_down = log.stage("shutdown", self.shut_down(Some(log))).await;
+        let shut_down = match cut {
+            true => {
+                let message = "the host's disk is full: the VM is stopped as by a power cut";
+                Ok(log.append(EventKind::Warning { message: message.to_owned() }).await?)
+            }
+            false => log.stage("shutdown", self.shut_down(Some(log))).await,
+        };
         if let Err(error) = shut_down {
             self.transition(Some(log), Transition::StopAborted).await?;
             return Err(error);
@@ -85,6 +88,12 @@ impl VmCtx {
     /// waiting when the operation, if there is one, is cancelled.
     pub(crate) async fn shut_down(&self, log: Option<&OpLog>) -> Result<(), OpError> {
         let sockets = self.sockets();
+        // A guest that stands still cannot shut down.
+        if self.fills()
+            && let Err(error) = self.stand_still(false).await
+        {
+            tracing::warn!(vm = %self.vm().id, %error, "it does not go on, to be shut down");
+        }
         let asked = AgentClient::new(&sockets.vsock, AGENT_LIMIT).shutdown().await;
         if let Err(error) = &asked {
             tracing::warn!(vm = %self.vm().id, %error, "the agent did not take the shutdown");

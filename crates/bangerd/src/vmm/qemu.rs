@@ -153,6 +153,7 @@ mod tests {
             root: "/v,1/root.overlay".into(),
             boot_args: "quiet".into(),
             network: None,
+            subnet: None,
             kvm: false,
         };
         let sockets = Sockets::in_dir(Path::new("/r"));
