@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{Lab, Ran, Typist, rounds, soaks};
+use crate::harness::{Lab, Ran, Typist, rounds};
 use crate::vm_life::life;
 
 /// What an empty host says to [`Lab::left`].
@@ -57,13 +57,8 @@ fn quote(script: &str) -> String {
     format!("'{}'", script.replace('\'', "'\\''"))
 }
 
-/// By `script/test --lab` and in `script/soak` only: in CI it is not, as long as one emulation in
-/// another is not known to last beside everything else.
 #[test]
 fn the_lab() {
-    if std::env::var_os("BANGER_LAB").is_none() && !soaks() {
-        return;
-    }
     let lab = Lab::new();
     let lived = catch_unwind(AssertUnwindSafe(|| all_parts(&lab)));
     match lived {

@@ -97,8 +97,9 @@ impl Net<'_> {
             let why = format!("{address} is no guest's of the caller's network, which comes first");
             return Err(HelperError::Refused(why));
         }
+        let there = self.owner(&name)?.is_some();
         self.check_unused(&name)?;
-        if self.owner(&name)?.is_none() {
+        if !there {
             if self.taps()? >= TAPS_MAX {
                 return Err(HelperError::refused("too many taps of one user"));
             }
@@ -130,6 +131,7 @@ impl Net<'_> {
     pub fn remove_tap(&self, address: Ipv4Addr) -> Result<(), HelperError> {
         let _alone = self.alone()?;
         let name = tap(address);
+        self.owner(&name)?;
         self.check_unused(&name)?;
         self.delete_tap(&name)
     }
