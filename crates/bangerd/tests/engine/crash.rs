@@ -2,11 +2,11 @@
 //! to the host; then the one that puts it right, too.
 
 use banger_core::policy::Request;
-use banger_core::vm::Vmm;
+use banger_core::vm::{VmState, Vmm};
 use banger_testkit::Life;
 use bangerd::engine::Engine;
 
-use crate::scene::{Scene, ask, build_image, change_home, create};
+use crate::scene::{Scene, ask, build_image, change_home, create, create_limited, fill, give_more};
 
 /// Does `work` after `before` on a fresh host, killed at each of its steps in
 /// turn until it is survived. The daemons after it die too, each one step later;
@@ -118,6 +118,17 @@ fn kill_with_firecracker_is_survived() {
 #[test]
 fn delete_with_firecracker_is_survived() {
     killed_with_firecracker(running, async |e| drop(ask(e, "dev", Request::Delete).await));
+}
+
+#[test]
+fn a_pause_is_survived() {
+    let limited = async |engine: &Engine| drop(create_limited(engine).await);
+    killed_at_every_step(limited, async |engine| {
+        fill(engine).await;
+        give_more(engine).await;
+        assert_eq!(engine.vms()[0].state, VmState::Running);
+        drop(ask(engine, "dev", Request::Stop).await);
+    });
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use banger_core::api::{ApiError, BuildImage, CreateVm};
+use banger_core::api::{ApiError, BuildImage, ChangeVm, CreateVm};
 use banger_core::config::Config;
+use banger_core::dirs::vm_files;
 use banger_core::helper::root_device;
 use banger_core::id::{ImageId, OperationId};
 use banger_core::image::{BootSet, Image, Source, files};
@@ -145,7 +146,7 @@ impl Scene {
             expected.insert(dirs.vm(vm.id.as_str()));
             match vm.state {
                 VmState::Stopped(_) => assert_eq!(vm.run, None),
-                VmState::Running => {
+                VmState::Running | VmState::Paused(_) => {
                     match vm.spec.vmm {
                         Vmm::Qemu => processes += 2,
                         Vmm::Firecracker => {
@@ -178,7 +179,7 @@ impl Scene {
                     assert!(path.is_file(), "{entry:?}");
                 }
             }
-            let runs = vm.is_some_and(|vm| vm.state == VmState::Running);
+            let runs = vm.is_some_and(|vm| vm.state.is_active());
             let expected = if vm.is_none() { 1 } else { 3 + if runs { of_run } else { 0 } };
             assert_eq!(entries.len(), expected, "{entries:#?}");
         }
@@ -192,6 +193,9 @@ impl Scene {
     pub fn use_and_delete(&self, vms: &[Vm]) {
         self.live(&Life::default(), async |engine| {
             for vm in vms {
+                if vm.spec.overlay.is_some() {
+                    give_more(engine).await;
+                }
                 for request in [Request::Start, Request::Delete] {
                     let outcome = ask(engine, vm.name.as_str(), request).await;
                     assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
@@ -212,6 +216,35 @@ pub async fn create(engine: &Engine, start: bool) -> Outcome {
         ..serde_json::from_str("{}").unwrap()
     };
     outcome(engine, engine.create(request).await).await
+}
+
+/// Makes the VM `dev`, whose root overlay may take 64 MiB, and starts it.
+pub async fn create_limited(engine: &Engine) -> Outcome {
+    let request = CreateVm {
+        name: Some("dev".parse().unwrap()),
+        start: Some(WaitFor::Agent),
+        opencode: Some(false),
+        overlay: Some(Size::mib(64)),
+        ..serde_json::from_str("{}").unwrap()
+    };
+    outcome(engine, engine.create(request).await).await
+}
+
+/// Fills its root overlay, as a guest would, and waits until it is paused.
+pub async fn fill(engine: &Engine) {
+    let vm = engine.vm("dev").await.unwrap().vm;
+    let overlay = vm_files::overlay(&engine.dirs.vm(vm.id.as_str()));
+    fs::write(overlay, vec![1; 64 << 20]).unwrap();
+    while engine.vms()[0].state == VmState::Running {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Lets its root overlay take more.
+pub async fn give_more(engine: &Engine) {
+    let vm = engine.vm("dev").await.unwrap().vm;
+    let change = ChangeVm { overlay: Some(Size::gib(1)), ..ChangeVm::default() };
+    engine.change(&vm.id, change).await.unwrap();
 }
 
 /// Gives the person a home folder, so that the next VM needs a new seed.
