@@ -82,6 +82,7 @@ type AnyObject = Object;
 /// What an operation worked on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "it is always in a box")]
 pub enum Object {
     /// A VM.
     Vm(Vm),
