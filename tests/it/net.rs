@@ -69,7 +69,7 @@ echo "with another subnet under its guests"
 ask 4001 "${up/.9.0/.8.0}"
 ask 4001 "$(tap remove 172.28.9.2)" "$(tap remove 172.28.9.3)" "$down" "$down" "$(tap remove 172.28.9.3)"
 is
-find /run/banger -type f
+find /run/banger -printf '%m %p\n'
 "#,
     );
     insta::assert_snapshot!(said, @r#"
@@ -99,7 +99,8 @@ find /run/banger -type f
     links: 
     tables: 
     forwards: 0
-    /run/banger/lock
+    700 /run/banger
+    600 /run/banger/lock
     "#);
 }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -143,15 +144,14 @@ impl Net<'_> {
         }
     }
 
-    /// One session at a time, whoever's: what was looked at stays so until it is done.
+    /// One session at a time, whoever's: what was looked at stays so until it is done. Who can open
+    /// the file could hold all of them up: root alone can.
     fn alone(&self) -> Result<fs::File, HelperError> {
         let lock = || {
-            fs::create_dir_all(self.keep)?;
-            let file = fs::File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(self.keep.join("lock"))?;
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(self.keep)?;
+            let mut options = fs::File::options();
+            options.create(true).truncate(false).write(true).mode(0o600);
+            let file = options.open(self.keep.join("lock"))?;
             flock(&file, FlockOperation::LockExclusive)?;
             Ok(file)
         };
