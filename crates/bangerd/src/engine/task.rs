@@ -2,7 +2,7 @@
 //! time, and sees at once when the VMM ends by itself.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use banger_core::api::{ApiError, ChangeVm, ErrorKind};
@@ -89,20 +89,7 @@ impl VmTask {
                     if self.ctx.is_gone() {
                         return;
                     }
-                    tokio::select! {
-                        message = self.messages.recv() => match message {
-                            Some(message) => self.take(message).await,
-                            None => return,
-                        },
-                        how = end(&*self.engine.host, self.ctx.process()) => {
-                            self.ctx.vmm_ended(how).await;
-                        }
-                        how = end(&*self.engine.host, self.ctx.vsock()) => {
-                            self.ctx.vsock_ended(how).await;
-                        }
-                        () = self.ctx.look_again() => self.ctx.watch_overlay().await,
-                    }
-                    continue;
+                    if self.idle().await { continue } else { return }
                 };
                 work = Some(self.start(job.clone(), log.clone()));
                 self.current = Some((job, log));
@@ -124,6 +111,30 @@ impl VmTask {
                     _ => self.take(message).await,
                 },
             }
+        }
+    }
+
+    /// Waits for something to happen, while there is nothing to do. Returns whether anybody can
+    /// still ask for anything.
+    async fn idle(&mut self) -> bool {
+        let host = self.engine.host.clone();
+        // Waited for all along: to look at an overlay, now and then, is not to begin anew.
+        let mut vmm = pin!(end(&*host, self.ctx.process()));
+        let mut vsock = pin!(end(&*host, self.ctx.vsock()));
+        loop {
+            tokio::select! {
+                message = self.messages.recv() => match message {
+                    Some(message) => self.take(message).await,
+                    None => return false,
+                },
+                how = &mut vmm => self.ctx.vmm_ended(how).await,
+                how = &mut vsock => self.ctx.vsock_ended(how).await,
+                () = self.ctx.look_again() => {
+                    self.ctx.watch_overlay().await;
+                    continue;
+                }
+            }
+            return true;
         }
     }
 
