@@ -257,7 +257,9 @@ pub(crate) fn name_conflict(error: rusqlite::Error, name: &str) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::ConstraintViolation) => match error.sqlite_extended_error_code() {
             Some(rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY) => StoreError::ImageGone,
-            _ => StoreError::NameTaken(name.to_owned()),
+            // Of what is unique, the name is the only column; the others are of leases.
+            _ if error.to_string().contains(".name") => StoreError::NameTaken(name.to_owned()),
+            _ => error.into(),
         },
         _ => error.into(),
     }

@@ -173,32 +173,10 @@ fn changed(vm: &Vm, change: &ChangeVm) -> Result<Vm, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banger_core::vm::{Limits, Network, RootDisk, StopCause, VmSpec, Vmm};
+    use banger_core::vm::{Network, StopCause};
 
     fn vm(state: VmState) -> Vm {
-        Vm {
-            id: banger_core::id::VmId::from_bits(1),
-            name: "dev".parse().unwrap(),
-            spec: VmSpec {
-                image: banger_core::id::ImageId::from_bits(2),
-                image_name: "debian".parse().unwrap(),
-                vcpus: 2,
-                memory: Size::gib(1),
-                disk: Size::gib(8),
-                network: Network::User,
-                opencode: false,
-                vmm: Vmm::Qemu,
-                overlay: None,
-                limits: Limits::default(),
-                root_disk: RootDisk::Qcow2,
-                root_disk_reason: String::new(),
-            },
-            state,
-            created_at: 0,
-            complete: true,
-            lease: None,
-            run: None,
-        }
+        Vm { state, complete: true, ..crate::vmm::qemu::tests::vm(Network::User) }
     }
 
     fn why(state: VmState, change: ChangeVm) -> String {

@@ -8,7 +8,7 @@ use super::StoreError;
 
 /// Each entry takes the database from the version before it to its own;
 /// `user_version` counts those applied. Entries are never changed.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE images (
         id TEXT PRIMARY KEY,

@@ -77,3 +77,32 @@ pub fn list(db: &Connection) -> Result<Vec<VmRow>, StoreError> {
     let rows = statement.query_map([], read)?;
     rows.map(|row| parse(row?)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use banger_core::net::Lease;
+
+    #[test]
+    fn an_address_is_one_vms() {
+        let db = Connection::open_in_memory().unwrap();
+        for migration in crate::store::schema::MIGRATIONS {
+            db.execute_batch(migration).unwrap();
+        }
+        db.pragma_update(None, "foreign_keys", false).unwrap();
+        let vm = |bits, name: &str, last: u8| {
+            let mut vm = crate::vmm::qemu::tests::vm(banger_core::vm::Network::Nat);
+            (vm.id, vm.name) = (VmId::from_bits(bits), name.parse().unwrap());
+            vm.lease = Some(Lease::of([172, 28, 0, last].into()));
+            VmRow { vm, opencode_password: None }
+        };
+        insert(&db, &vm(1, "a", 2)).unwrap();
+        insert(&db, &vm(2, "b", 3)).unwrap();
+        let refused = [vm(3, "a", 4), vm(3, "c", 2)].map(|row| insert(&db, &row).unwrap_err());
+        let told = refused.map(|error| crate::error::chain(&error)).join("\n");
+        insta::assert_snapshot!(told, @"
+        the name 'a' is taken
+        the database failed: UNIQUE constraint failed: index 'tap_of_vm': Error code 2067: constraint failed
+        ");
+    }
+}

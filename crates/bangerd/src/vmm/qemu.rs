@@ -109,14 +109,14 @@ fn escape(path: &Path) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use banger_core::id::{ImageId, VmId};
     use banger_core::net::Lease;
     use banger_core::size::Size;
     use banger_core::vm::{VmSpec, VmState, Vmm};
 
-    fn vm(network: Network) -> Vm {
+    pub(crate) fn vm(network: Network) -> Vm {
         Vm {
             id: VmId::from_bits(1),
             name: "dev".parse().unwrap(),
