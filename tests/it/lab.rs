@@ -310,7 +310,7 @@ fn strangers(lab: &Lab, vm: &str) {
             ]
         ),
         @r#"
-    {"done":{"opened":{"protocol":2,"no_mapper":null,"no_vmm":null,"no_net":null}}}
+    {"done":{"opened":{"protocol":2,"no_mapper":null,"no_vmm":null,"no_net":null,"drops":[]}}}
     {"done":"nothing"}
     {"refused":"TAP is not a tap of the caller's"}
     {"refused":"ADDRESS/24 is not a subnet: write SUBNET"}

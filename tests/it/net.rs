@@ -165,6 +165,8 @@ fn docker_lets_through_what_is_ours() {
     let said = in_a_namespace(
         r#"
 docker() { nft list chain ip filter DOCKER-USER | grep bgr | sed 's/packets 0 bytes 0 //; s/^\t*//'; }
+nft 'table ip filter { chain FORWARD { type filter hook forward priority 0; policy drop; }; }'
+echo '{"verb":"open","state_dir":"'$state/4001'"}' | SUDO_UID=4001 SUDO_GID=4001 "$HELPER" | grep -o '"drops.*]'
 nft 'table ip filter { chain DOCKER-USER { return; }; }'
 ask 4001 "$up" "$up"
 docker
@@ -173,6 +175,7 @@ docker || echo "none"
 "#,
     );
     insta::assert_snapshot!(said, @r#"
+    "drops":["ip filter FORWARD"]
     4001: {"done":"nothing"}
     4001: {"done":"nothing"}
     oifname "bgrbr4001" counter accept comment "banger_4001"

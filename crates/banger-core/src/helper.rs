@@ -96,6 +96,9 @@ pub enum Answer {
         no_vmm: Option<String>,
         /// Why there can be no network `nat`, if so.
         no_net: Option<String>,
+        /// What of the host's packet filter drops what it forwards, guests' packets among that.
+        #[serde(default)]
+        drops: Vec<String>,
     },
     /// To what has nothing to tell.
     Nothing,

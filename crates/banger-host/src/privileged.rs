@@ -43,6 +43,8 @@ pub struct Ready {
     pub no_vmm: Option<String>,
     /// Why there can be no network `nat`, if so.
     pub no_net: Option<String>,
+    /// What of the host's packet filter drops guests' packets.
+    pub drops: Vec<String>,
 }
 
 /// What does things as root. Tests put a fake in its place.
@@ -166,8 +168,8 @@ impl Inner {
         let open = Verb::Open { state_dir: self.state_dir.clone() };
         let reply = ask(&mut dialogue, &open).map_err(|error| not_ready(error.to_string()))?;
         match done(reply)? {
-            Answer::Opened { protocol: PROTOCOL, no_mapper, no_vmm, no_net } => {
-                let ready = Ready { no_mapper, no_vmm, no_net };
+            Answer::Opened { protocol: PROTOCOL, no_mapper, no_vmm, no_net, drops } => {
+                let ready = Ready { no_mapper, no_vmm, no_net, drops };
                 Ok(Session { dialogue, ready, last: Instant::now() })
             }
             _ => Err(not_ready("banger-helper is of another version of banger".to_owned())),

@@ -37,7 +37,7 @@ impl Helper for Root {
     }
 
     fn ready(&self) -> Result<Ready, AskError> {
-        self.asked(Ok(Ready { no_mapper: None, no_vmm: None, no_net: None }))
+        self.asked(Ok(Ready { no_mapper: None, no_vmm: None, no_net: None, drops: Vec::new() }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can be done as root: all of it by `banger-helper`, which nobody need let banger use.
 
 use banger_core::doctor::Check;
+use banger_core::net::bridge;
 
 use super::Scene;
 
@@ -31,6 +32,19 @@ impl Scene<'_> {
         if ready.no_mapper.is_none() && !rule {
             let detail = format!("{disks}, but udev has no rule for them ({RULE})");
             return Check::warning(NAME, detail).remedy("sudo make install");
+        }
+        if !ready.drops.is_empty() {
+            let detail = format!(
+                "{disks}; with the network nat guests reach nothing outside: {} drops what it forwards",
+                ready.drops.join(", ")
+            );
+            let bridge = bridge(self.user.uid);
+            let remedy = if ready.drops.iter().any(|chain| chain.contains("firewalld")) {
+                self.as_root(&format!("firewall-cmd --zone=trusted --add-interface={bridge}"))
+            } else {
+                format!("let what comes from and goes to {bridge} pass there")
+            };
+            return Check::warning(NAME, detail).remedy(remedy);
         }
         match &ready.no_net {
             None => Check::ok(NAME, format!("{disks}; the network nat can be had")),

@@ -40,7 +40,7 @@ impl FakeHost {
                 reflink: Some(true),
                 writable: true,
             },
-            helper: Ok(Ready { no_mapper: None, no_vmm: None, no_net: None }),
+            helper: Ok(Ready { no_mapper: None, no_vmm: None, no_net: None, drops: Vec::new() }),
             dir,
         };
         for (path, text) in [
@@ -131,8 +131,18 @@ fn sudo_is_optional_and_told_how_to_get() {
     warning sudo: ready: root disks are snapshots by the device mapper, but udev has no rule for them (12-banger.rules)
       sudo make install
     ");
+    let mut host = FakeHost::new();
+    for drops in ["inet filter forward", "inet firewalld filter_FORWARD"] {
+        let drops = vec![drops.to_owned()];
+        host.helper = Ok(Ready { no_mapper: None, no_vmm: None, no_net: None, drops });
+        assert!(host.complaints().contains("drops what it forwards"), "{}", host.complaints());
+    }
+    insta::assert_snapshot!(host.complaints(), @"
+    warning sudo: ready: root disks are snapshots by the device mapper; with the network nat guests reach nothing outside: inet firewalld filter_FORWARD drops what it forwards
+      sudo firewall-cmd --zone=trusted --add-interface=bgrbr1000
+    ");
     let why = "this kernel has no device mapper".to_owned();
-    host.helper = Ok(Ready { no_mapper: Some(why), no_vmm: None, no_net: None });
+    host.helper = Ok(Ready { no_mapper: Some(why), no_vmm: None, no_net: None, drops: Vec::new() });
     assert_eq!(host.complaints(), "");
 }
 

@@ -43,10 +43,27 @@ pub fn unload(runner: &dyn Runner, uid: u32) -> Result<(), HelperError> {
     nft(runner, &(remove_table(uid) + &remove_docker(docker.as_deref().unwrap_or_default())))
 }
 
-/// Why there can be none here, if so.
-pub fn obstacle(runner: &dyn Runner) -> Option<String> {
-    let list = Command::new(Tool::Nft).args(["list", "tables"]).timeout(LIMIT);
-    runner.capture(&list).err().map(|error| error.to_string())
+/// What of the host's packet filter drops what it forwards: what another table accepts is dropped
+/// all the same. Docker's own is not meant, which has a chain for the rules of others.
+///
+/// # Errors
+/// Why there can be no rules here.
+pub fn drops(runner: &dyn Runner) -> Result<Vec<String>, String> {
+    let list = Command::new(Tool::Nft).args(["--json", "list", "chains"]).timeout(LIMIT);
+    let listed = runner.capture(&list).map_err(|error| error.to_string())?.stdout;
+    let listed: Value = serde_json::from_slice(&listed).map_err(|error| error.to_string())?;
+    let chains = listed["nftables"].as_array().into_iter().flatten().map(|entry| &entry["chain"]);
+    let name = |chain: &Value| {
+        ["family", "table", "name"].map(|key| chain[key].as_str().unwrap_or_default()).join(" ")
+    };
+    let docker = chains.clone().any(|chain| name(chain) == DOCKER);
+    let dropping = chains.filter(|chain| {
+        let drops = chain["hook"] == "forward" && chain["policy"] == "drop";
+        // firewalld refuses with its last rule.
+        let refuses = chain["hook"] == "forward" && chain["table"] == "firewalld";
+        (drops && !(docker && name(chain) == "ip filter FORWARD")) || refuses
+    });
+    Ok(dropping.map(name).collect())
 }
 
 fn nft(runner: &dyn Runner, rules: &str) -> Result<(), HelperError> {

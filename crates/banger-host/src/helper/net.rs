@@ -317,11 +317,13 @@ pub fn owner(device: &Path) -> Option<u32> {
     fs::read_to_string(device.join("owner")).ok()?.trim().parse().ok()
 }
 
-/// Why there can be no network here, if so.
-#[must_use]
-pub fn obstacle(runner: &dyn Runner) -> Option<String> {
+/// What of the host drops guests' packets.
+///
+/// # Errors
+/// Why there can be no network here.
+pub fn survey(runner: &dyn Runner) -> Result<Vec<String>, String> {
     if !Path::new("/dev/net/tun").exists() {
-        return Some("this kernel has no taps".to_owned());
+        return Err("this kernel has no taps".to_owned());
     }
-    firewall::obstacle(runner)
+    firewall::drops(runner)
 }

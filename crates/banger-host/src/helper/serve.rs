@@ -77,15 +77,18 @@ impl Server {
         let state = match (&verb, &self.state) {
             (Verb::Open { state_dir }, None) => {
                 self.state = Some(StateDir::open(state_dir, self.caller)?);
+                let net = match self.missing(&[Tool::Ip, Tool::Bridge, Tool::Nft]) {
+                    Some(missing) => Err(missing),
+                    None => net::survey(&self.runner),
+                };
                 return Ok(Answer::Opened {
                     protocol: PROTOCOL,
                     no_mapper: self
                         .missing(&[Tool::Dmsetup])
                         .or_else(|| mapper::obstacle(&self.runner)),
                     no_vmm: vmm::obstacle(&self.tools),
-                    no_net: self
-                        .missing(&[Tool::Ip, Tool::Bridge, Tool::Nft])
-                        .or_else(|| net::obstacle(&self.runner)),
+                    no_net: net.as_ref().err().cloned(),
+                    drops: net.unwrap_or_default(),
                 });
             }
             (Verb::Open { .. }, Some(_)) => {

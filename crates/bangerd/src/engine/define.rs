@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_network_is_chosen_by_what_there_can_be() {
         let not_ready = || AskError::NotReady { why: "a password is required".to_owned() };
-        let ready = |no_net| Ok(Ready { no_mapper: None, no_vmm: None, no_net });
+        let ready = |no_net| Ok(Ready { no_mapper: None, no_vmm: None, no_net, drops: Vec::new() });
         let mut chosen = String::new();
         for host in [ready(None), ready(Some("no nft".to_owned())), Err(not_ready())] {
             for vmm in [Vmm::Qemu, Vmm::Firecracker] {
@@ -216,7 +216,12 @@ mod tests {
     fn the_first_root_disk_that_is_instant_is_chosen() {
         let not_ready = Err(AskError::NotReady { why: "a password is required".to_owned() });
         let ready = |no_mapper: Option<&str>| {
-            Ok(Ready { no_mapper: no_mapper.map(str::to_owned), no_vmm: None, no_net: None })
+            Ok(Ready {
+                no_mapper: no_mapper.map(str::to_owned),
+                no_vmm: None,
+                no_net: None,
+                drops: Vec::new(),
+            })
         };
         let hosts = [ready(None), ready(Some("this kernel has no device mapper")), not_ready];
         let mut chosen = String::new();
