@@ -171,7 +171,7 @@ nft 'table ip filter { chain DOCKER-USER { return; }; }'
 ask 4001 "$up" "$up"
 docker
 ask 4001 "$down"
-docker || echo "none"
+docker
 "#,
     );
     insta::assert_snapshot!(said, @r#"
