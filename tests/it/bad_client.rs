@@ -102,7 +102,7 @@ fn requests_that_are_none_are_refused_and_leave_nothing_open() {
     insta::assert_snapshot!(lines.join("\n"), @r"
     400 the request's body is larger than 256 KiB
     400 Failed to deserialize the JSON body into the target type: image: invalid type: sequence, expected a string at line 1 column 10
-    400 Failed to deserialize the JSON body into the target type: packages: unknown field `packages`, expected one of `name`, `image`, `vcpus`, `memory`, `disk`, `network`, `vmm`, `root_disk`, `opencode`, `start` at line 1 column 11
+    400 Failed to deserialize the JSON body into the target type: packages: unknown field `packages`, expected one of `name`, `image`, `vcpus`, `memory`, `disk`, `network`, `vmm`, `root_disk`, `overlay`, `limits`, `opencode`, `start` at line 1 column 11
     400 the request's body is larger than 256 KiB
     400 Failed to parse the request body as JSON: expected value at line 1 column 1
     400 Failed to parse the request body as JSON: vcpus: number out of range at line 1 column 15

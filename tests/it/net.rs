@@ -14,6 +14,8 @@ set -eu
 mount -t sysfs sysfs /sys
 mount -t tmpfs tmpfs /run
 ip link set lo up
+# A new namespace may have it from the host's.
+echo 0 > /proc/sys/net/ipv4/ip_forward
 state=$(mktemp -d /run/XXXXXX)
 for uid in 4001 4002; do mkdir -m 700 "$state/$uid"; chown $uid "$state/$uid"; done
 ask() {

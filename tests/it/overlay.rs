@@ -39,13 +39,13 @@ fn a_vm_whose_overlay_is_full_is_paused_and_goes_on_with_more() {
     // Another daemon finds it as it is.
     banger.kill_9(banger.daemon_pid());
     assert_eq!(state()["state"], "paused");
-    banger.ok(&["vm", "resize-overlay", "dev", "--size", "2G"]);
+    banger.ok(&["vm", "resize-overlay", "dev", "--size", "1G"]);
     assert_eq!(state()["state"], "running");
     banger.ok(&["vm", "exec", "dev", "--", "while pgrep -x dd; do sleep 0.2; done; sync"]);
     assert_eq!(banger.ok(&["vm", "exec", "dev", "--", "stat -c %s /big"]), (400 << 20).to_string());
 
     // Paused again, it can be stopped: it goes on for that.
-    banger.ok(&["vm", "exec", "dev", "--", &write.replace("/big", "/more").replace("400", "1900")]);
+    banger.ok(&["vm", "exec", "dev", "--", &write.replace("/big", "/more").replace("400", "900")]);
     banger.until("it is paused again", || state()["state"] == "paused");
     banger.ok(&["vm", "stop", "dev"]);
     assert_eq!(state()["cause"], "requested");

@@ -9,6 +9,7 @@ use std::path::Path;
 use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 
 use super::base::{base, copy_tree};
+use super::process::LIMIT;
 use super::programs::programs;
 use super::{As, Ran, Sandbox, Stock};
 
@@ -16,6 +17,8 @@ use super::{As, Ran, Sandbox, Stock};
 const SET_UP: &str = r#"
 set -e
 modprobe kvm_amd
+# A kernel that is broken is to end.
+echo 1 > /proc/sys/kernel/panic_on_oops
 # What Docker makes of a host's packet filter.
 nft -f - <<'END'
 table ip filter {
@@ -74,9 +77,14 @@ impl Lab {
         self.ok(SET_UP);
     }
 
-    /// Whether its machine runs.
+    /// Whether it does what it is told.
     pub fn is_up(&self) -> bool {
-        self.outer.json(&["vm", "show", "lab"])["state"]["state"] == "running"
+        self.run("true").code == 0
+    }
+
+    /// The end of what its kernel said.
+    pub fn console(&self) -> String {
+        self.outer.run(&["vm", "logs", "-n", "60", "lab"]).stdout
     }
 
     /// Cuts the power, and boots again.
@@ -116,7 +124,8 @@ fn carry(outer: &Sandbox, disk: &Path) {
     let make = Command::new(Tool::Mke2fs)
         .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])
         .args([&tree, disk])
-        .arg("8G");
+        .arg("8G")
+        .timeout(LIMIT);
     HostRunner::new(tools).capture(&make).unwrap();
     fs::remove_dir_all(tree).unwrap();
 }

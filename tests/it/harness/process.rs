@@ -12,7 +12,7 @@ use super::programs::{programs, tools_folder};
 use super::user::user;
 
 /// Nothing that is tested takes this long.
-pub const LIMIT: Duration = Duration::from_secs(600);
+pub const LIMIT: Duration = Duration::from_secs(1200);
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]

@@ -13,7 +13,7 @@ use crate::error::CommandError;
 use crate::{daemon, output};
 
 /// How long the daemon may take to answer before it is done without.
-const DAEMON_LIMIT: Duration = Duration::from_secs(5);
+const DAEMON_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long releases may take.
 const FIX_LIMIT: Duration = Duration::from_secs(120);
