@@ -16,7 +16,9 @@ impl Scene<'_> {
             Ok(ready) => ready,
             Err(why) => {
                 let why = why.trim();
-                let detail = format!("{why}; without it root disks are qcow2 files or copies");
+                let detail = format!(
+                    "{why}; without it root disks are qcow2 files or copies, and there is no network nat"
+                );
                 let remedy = "sudo make install, then \
                     banger doctor --sudoers | sudo tee /etc/sudoers.d/banger";
                 return Check::warning(NAME, detail).remedy(remedy);

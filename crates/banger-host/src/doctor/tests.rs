@@ -122,7 +122,7 @@ fn sudo_is_optional_and_told_how_to_get() {
     let mut host = FakeHost::new();
     host.helper = Err("sudo is not ready: a password is required\n".to_owned());
     insta::assert_snapshot!(host.complaints(), @"
-    warning sudo: sudo is not ready: a password is required; without it root disks are qcow2 files or copies
+    warning sudo: sudo is not ready: a password is required; without it root disks are qcow2 files or copies, and there is no network nat
       sudo make install, then banger doctor --sudoers | sudo tee /etc/sudoers.d/banger
     ");
     host.helper = FakeHost::new().helper;

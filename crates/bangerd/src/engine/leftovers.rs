@@ -15,11 +15,11 @@ impl Engine {
     /// # Errors
     /// The host or the database cannot be looked at.
     pub async fn leftovers(&self) -> Result<Vec<Leftover>, ApiError> {
-        let found = self.found_leftovers().await?;
-        Ok(found
-            .iter()
-            .map(|found| Leftover { what: found.spec.to_string(), error: None })
-            .collect())
+        let first = self.not_written_down().await?;
+        // What was being released when it was seen is gone by now.
+        let second = if first.is_empty() { Vec::new() } else { self.not_written_down().await? };
+        let left = second.into_iter().filter(|found| first.contains(found));
+        Ok(left.map(|found| Leftover { what: found.spec.to_string(), error: None }).collect())
     }
 
     /// Releases what is left behind. Tells all of it, and of each whether that failed.
@@ -30,20 +30,18 @@ impl Engine {
         let mut released = Vec::new();
         // A VM that starts could take one of them for its own.
         let _alone = self.0.network.lock().await;
-        for Found { spec, observed } in self.found_leftovers().await? {
+        for found in self.not_written_down().await? {
+            // Gone, or a VM's, by now?
+            if !self.not_written_down().await?.contains(&found) {
+                continue;
+            }
+            let Found { spec, observed } = found;
             let (host, what) = (self.host.clone(), spec.to_string());
             let done = blocking(move || Ok(host.release(&spec, Some(&observed))?)).await;
             tracing::warn!(what, ?done, "left behind by nobody known, and released");
             released.push(Leftover { what, error: done.err().map(|error| chain(&error)) });
         }
         Ok(released)
-    }
-
-    async fn found_leftovers(&self) -> Result<Vec<Found>, ApiError> {
-        let first = self.not_written_down().await?;
-        // What was being released when it was seen is gone by now.
-        let second = if first.is_empty() { Vec::new() } else { self.not_written_down().await? };
-        Ok(second.into_iter().filter(|found| first.contains(found)).collect())
     }
 
     /// What is there is looked at first: all of it was written down before it was made.

@@ -3,7 +3,6 @@
 //! and added up.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use banger_core::api::Traffic;
@@ -62,6 +61,12 @@ fn add(to: &mut Traffic, text: &str) {
     }
 }
 
+/// Where a VM that runs is asked what it has counted; nothing if it does not count.
+fn sockets(vm: &Vm) -> Option<Sockets> {
+    let run = vm.run.as_ref()?;
+    (vm.spec.vmm == Vmm::Firecracker).then(|| Sockets::of_run(run))
+}
+
 impl Engine {
     /// Keeps the pipes of all VMs from filling, for ever.
     pub async fn read_metrics(self) {
@@ -79,10 +84,7 @@ impl Engine {
 
     /// What a VM's devices have moved; nothing if nobody counts it.
     pub(super) async fn traffic(&self, vm: &Vm) -> Option<Traffic> {
-        let sockets = Sockets::of_run(vm.run.as_ref()?);
-        if vm.spec.vmm != Vmm::Firecracker {
-            return None;
-        }
+        let sockets = sockets(vm)?;
         let flush = Put::Action { action_type: Action::FlushMetrics };
         // One that does not answer has counted all the same, as of a minute ago.
         if let Err(error) = Firecracker::at(&sockets.api).put(&flush).await {
@@ -92,10 +94,7 @@ impl Engine {
     }
 
     async fn count(&self, vm: &Vm) -> Option<Traffic> {
-        let pipe: PathBuf = Sockets::of_run(vm.run.as_ref()?).metrics;
-        if vm.spec.vmm != Vmm::Firecracker {
-            return None;
-        }
+        let pipe = sockets(vm)?.metrics;
         let text = blocking(move || Ok(drain(&pipe)?)).await.ok()?;
         let mut counted = lock(&self.0.counted);
         let traffic = counted.entry(vm.id.clone()).or_default();
