@@ -134,6 +134,16 @@ fn two_vms(lab: &Lab) {
     // They are the user's, with the group that may use KVM, which the user is not in.
     assert_eq!(lab.ok("ps -C firecracker -o user=,supgrp="), "dev      kvm\ndev      kvm");
     assert_eq!(lab.dev("id -nG"), "dev");
+    let scopes = "cat $(ps -C firecracker -o pid= | sed 's|.*|/proc/&/cgroup|; s| ||g') | grep -c /user@$(id -u dev).service/app.slice/banger-";
+    let scopes = format!(
+        "for _ in $(seq 100); do [ \"$({scopes})\" = 2 ] && break; sleep 0.2; done; {scopes}"
+    );
+    assert_eq!(
+        lab.ok(&scopes),
+        "2",
+        "{}",
+        lab.ok("systemctl status user@*; cat /home/dev/state/banger/bangerd.log")
+    );
     strangers(lab, one["id"].as_str().unwrap());
 
     the_network(lab);
@@ -157,6 +167,7 @@ fn two_vms(lab: &Lab) {
     left_behind(lab);
     lab.dev("banger vm delete --yes one two");
     assert_eq!(lab.left(), NOTHING);
+    assert_eq!(lab.ok("find /sys/fs/cgroup -name 'banger-*.scope'"), "");
 }
 
 /// What people do with a VM on QEMU, and then the host stops.

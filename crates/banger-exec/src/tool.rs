@@ -45,14 +45,18 @@ tools! {
     Banger "banger" "banger" "the command line, in tests";
     BangerHelper "banger-helper" "banger" "what needs root";
     Bangerd "bangerd" "banger" "the daemon";
+    Blockdev "blockdev" "util-linux" "the size of a device, in 'bench create --by-hand'";
     Bridge "bridge" "iproute2" "the network nat";
+    Busctl "busctl" "systemd" "units of systemd's for VMs";
     Cargo "cargo" "cargo" "building banger itself";
+    Cp "cp" "coreutils" "copying a disk, in 'bench create --by-hand'";
     Curl "curl" "curl" "walking the API, in tests";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
     Dmsetup "dmsetup" "dmsetup" "root disks by the device mapper";
     E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
     Firecracker "firecracker" "firecracker (a release of its project)" "running VMs on hosts with KVM";
     Ip "ip" "iproute2" "the network nat";
+    Losetup "losetup" "mount" "loop devices, in 'bench create --by-hand'";
     Mke2fs "mke2fs" "e2fsprogs" "making root file systems and work seeds";
     Mmdebstrap "mmdebstrap" "mmdebstrap" "building Debian images";
     Newuidmap "newuidmap" "uidmap" "building images without root (mmdebstrap and unshare run it)";

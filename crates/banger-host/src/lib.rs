@@ -13,6 +13,7 @@ mod process;
 mod resolver;
 mod resources;
 mod routes;
+mod scope;
 mod snapshot;
 mod socket;
 mod version;

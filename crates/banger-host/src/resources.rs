@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_core::helper::{Answer, Verb};
+use banger_core::id::VmId;
 use banger_core::net::{bridge, tap};
 use banger_core::resource::{Observed, ProcessId, ResourceSpec, Role};
 use banger_core::size::Size;
@@ -18,7 +19,7 @@ use banger_exec::{Cancel, Command, Runner, Tool};
 use crate::disk::grow;
 use crate::{
     AskError, At as _, Found, Helper, HostError, clone_file, exit_handle, find, found, identify,
-    is_alive, kill, snapshot,
+    is_alive, kill, scope, snapshot,
 };
 
 /// The host's resources. Tests put a fake in its place to inject faults.
@@ -51,6 +52,13 @@ pub trait HostOps: Send + Sync {
     /// # Errors
     /// The host cannot be looked at.
     fn found(&self, runs: &Path) -> Result<Vec<Found>, HostError>;
+
+    /// Sets a VM's processes apart from what the daemon was started in, where the host has
+    /// something for that; they go on as they are otherwise.
+    ///
+    /// # Errors
+    /// It has, and refuses.
+    fn set_apart(&self, vm: &VmId, processes: &[ProcessId]) -> Result<(), HostError>;
 
     /// Whether that very process still runs. What cannot be looked at is taken to run.
     fn is_alive(&self, process: &ProcessId) -> bool;
@@ -364,6 +372,10 @@ impl HostOps for Host {
 
     fn found(&self, runs: &Path) -> Result<Vec<Found>, HostError> {
         found::found(runs).map_err(HostError::Look)
+    }
+
+    fn set_apart(&self, vm: &VmId, processes: &[ProcessId]) -> Result<(), HostError> {
+        Ok(scope::enter(self.runner.as_ref(), vm.as_str(), processes)?)
     }
 
     fn is_alive(&self, process: &ProcessId) -> bool {

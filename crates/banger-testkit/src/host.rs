@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use banger_core::helper::{Answer, Verb, root_device};
+use banger_core::id::VmId;
 use banger_core::net::{bridge, tap};
 use banger_core::resource::{Observed, ProcessId, ResourceSpec};
 use banger_exec::Cancel;
@@ -139,6 +140,10 @@ impl HostOps for Host {
 
     fn found(&self, _: &Path) -> Result<Vec<Found>, HostError> {
         self.call(|| Ok(Vec::new()))
+    }
+
+    fn set_apart(&self, _: &VmId, _: &[ProcessId]) -> Result<(), HostError> {
+        Ok(())
     }
 
     fn is_alive(&self, process: &ProcessId) -> bool {

@@ -10,7 +10,7 @@ use banger_core::size::Size;
 use banger_core::vm::{Network, RootDisk, Vmm, WaitFor};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use bench::{Bench, BenchList, BenchProxy, BenchStart, BenchVms};
+pub use bench::{Bench, BenchCreate, BenchList, BenchProxy, BenchStart};
 pub use guest::{Forward, Logs, Ports, Rename, ResizeOverlay, Set, Stats};
 pub use host::{Completions, Config, Doctor, Shell, SshConfig};
 pub use image::{Build, BuildDebian, Image};

@@ -49,6 +49,18 @@ exec setpriv --reuid="$user" --regid="$user" --init-groups env -i PATH=/usr/loca
     HOME="/home/$user" XDG_STATE_HOME="/home/$user/state" XDG_CONFIG_HOME="/home/$user/config" "$@"
 END
 chmod 755 /usr/local/bin/as
+# The user's systemd, and its bus, as on a workstation: dev's stays when dev has logged out.
+mkdir -p /etc/systemd/system/user@.service.d
+printf '[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%%i\n' > /etc/systemd/system/user@.service.d/lab.conf
+printf '[Socket]\nListenStream=%%t/bus\n[Install]\nWantedBy=sockets.target\n' > /etc/systemd/user/dbus.socket
+printf '[Service]\nExecStart=dbus-daemon --session --address=systemd: --nofork --nopidfile\n' > /etc/systemd/user/dbus.service
+systemctl --global --quiet enable dbus.socket
+systemctl daemon-reload
+loginctl enable-linger dev
+manager=$(id -u dev)
+for _ in $(seq 100); do [ -S /run/user/$manager/bus ] && break; sleep 0.2; done
+# The manager gets onto the bus when that runs.
+setpriv --reuid=dev --regid=dev --init-groups env XDG_RUNTIME_DIR=/run/user/$manager systemctl --user start dbus.service
 "#;
 
 /// The lab.

@@ -11,9 +11,9 @@ use crate::complete;
 pub enum Bench {
     /// Measure how VMs are made, started to SSH, killed and deleted
     #[command(
-        after_help = "Examples:\n  banger bench create\n  banger bench create --runs 20 --json\n\nThe VMs are named bench-… and are deleted, on Ctrl-C too."
+        after_help = "Examples:\n  banger bench create\n  banger bench create --runs 20 --json\n  sudo banger bench create --by-hand\n\nThe VMs are named bench-… and are deleted, on Ctrl-C too."
     )]
-    Create(BenchVms),
+    Create(BenchCreate),
     /// Measure starts, each against a boot of the same machine by hand
     #[command(
         after_help = "Examples:\n  banger bench start\n  banger bench start --runs 20 --json\n  banger bench start --no-bare\n\nThe other boot has the same image, kernel and flags: the VMM is started by\nthis command, without the daemon. The two take turns.\nThe VMs are named bench-… and are deleted, on Ctrl-C too."
@@ -39,6 +39,16 @@ pub struct BenchVms {
     pub image: Option<String>,
     #[command(flatten)]
     pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchCreate {
+    #[command(flatten)]
+    pub vms: BenchVms,
+    /// Make the same disks by hand, too, in turns: losetup, dmsetup and so on, which takes root.
+    /// The VMs then have no network
+    #[arg(long)]
+    pub by_hand: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 //! docs/performance.md says what each figure means.
 
 mod bare;
+mod by_hand;
 mod create;
 mod list;
 mod machine;

@@ -131,8 +131,19 @@ impl VmCtx {
         let process = self.unless_too_old(ensure(vmm).await).await?.process;
         let process =
             process.ok_or_else(|| OpError::Internal("the VMM has no process".to_owned()))?;
+        self.set_apart(std::iter::once(process.clone()).chain(vsock.clone()).collect());
         self.set_processes(Some(process.clone()), vsock);
         Ok(Booted { process, doorbell, vmm_log })
+    }
+
+    /// Does not wait for it: a VM goes without, too.
+    fn set_apart(&self, processes: Vec<ProcessId>) {
+        let (host, id) = (self.engine.host.clone(), self.vm().id.clone());
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = host.set_apart(&id, &processes) {
+                tracing::warn!(vm = %id, error = chain(&error), "not in a unit of its own");
+            }
+        });
     }
 
     /// Waits until the VMM says that the machine runs; tells it what that is, where it does not

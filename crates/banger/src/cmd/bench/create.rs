@@ -3,19 +3,20 @@
 use std::process::ExitCode;
 
 use banger_core::api::DaemonStatus;
-use banger_core::vm::WaitFor;
+use banger_core::vm::{Network, WaitFor};
 use serde::Serialize;
 
+use super::by_hand::Disks;
 use super::machine::Machine;
 use super::progress::Progress;
 use super::session::Session;
 use super::statistics::Summary;
 use super::timed::{Shares, Timed};
 use super::waterfall::{self, Stage};
-use crate::cli::BenchVms;
+use crate::cli::BenchCreate;
 use crate::error::CommandError;
 use crate::follow::OK;
-use crate::output;
+use crate::{daemon, output};
 
 /// What is printed with `--json`.
 #[derive(Serialize)]
@@ -29,6 +30,16 @@ struct Report {
     kill_ms: Summary,
     delete_ms: Summary,
     kill_and_delete_ms: Summary,
+    #[serde(flatten)]
+    by_hand: Option<ByHand>,
+}
+
+/// The same disks by hand.
+#[derive(Serialize)]
+struct ByHand {
+    by_hand_ms: Summary,
+    /// Of each pair: the daemon's own share of create and start, to what the disks alone take.
+    ratio_to_by_hand: Summary,
 }
 
 /// The daemon's own share of a create that starts the VM.
@@ -39,13 +50,14 @@ struct OwnShares {
     create_and_start: Summary,
 }
 
-pub async fn run(args: BenchVms) -> Result<ExitCode, CommandError> {
-    let report = Session::run(args.image.clone(), async |session| {
+pub async fn run(args: BenchCreate) -> Result<ExitCode, CommandError> {
+    let network = args.by_hand.then_some(Network::None);
+    let report = Session::run(args.vms.image.clone(), network, async |session| {
         let status: DaemonStatus = session.client.get("/v1/daemon").await?;
-        measure(session, Machine::this(status.kvm), args.runs).await
+        measure(session, Machine::this(status.kvm), args.vms.runs, args.by_hand).await
     })
     .await?;
-    if args.format.json {
+    if args.vms.format.json {
         output::json(&report);
     } else {
         output::line(&text(&report));
@@ -53,12 +65,22 @@ pub async fn run(args: BenchVms) -> Result<ExitCode, CommandError> {
     Ok(OK)
 }
 
-async fn measure(session: &Session, machine: Machine, runs: u32) -> Result<Report, CommandError> {
+async fn measure(
+    session: &Session,
+    machine: Machine,
+    runs: u32,
+    by_hand: bool,
+) -> Result<Report, CommandError> {
+    let dirs = daemon::dirs()?;
     let progress = Progress::of("create", runs);
-    let (mut creates, mut ends) = (Vec::new(), Ends::default());
+    let (mut creates, mut ends, mut hands) = (Vec::new(), Ends::default(), Vec::new());
     for i in 0..runs {
         let created = session.create(&i.to_string(), Some(WaitFor::Ssh)).await?;
-        ends.end(session, &created.vm()?).await?;
+        let vm = created.vm()?;
+        ends.end(session, &vm).await?;
+        if by_hand {
+            hands.push(Disks::time(&vm, &dirs)?);
+        }
         creates.push(created);
         progress.step();
     }
@@ -66,13 +88,22 @@ async fn measure(session: &Session, machine: Machine, runs: u32) -> Result<Repor
     let of = |part: fn(&Shares) -> f64| summary(shares.iter().map(part));
     let total_ms = summary(creates.iter().map(Timed::total_ms))?;
     let (kill_ms, delete_ms, kill_and_delete_ms) = ends.summaries()?;
+    let own = |share: &Shares| share.create + share.start;
+    let ratios = shares.iter().zip(&hands).map(|(share, hand)| own(share) / hand);
+    let by_hand = match hands.is_empty() {
+        true => None,
+        false => Some(ByHand {
+            ratio_to_by_hand: summary(ratios)?,
+            by_hand_ms: summary(hands.iter().copied())?,
+        }),
+    };
     Ok(Report {
         bench: "create",
         machine,
         own_share_ms: OwnShares {
             create: of(|share| share.create)?,
             start: of(|share| share.start)?,
-            create_and_start: of(|share| share.create + share.start)?,
+            create_and_start: of(own)?,
         },
         guest_ms: of(|share| share.guest)?,
         total_ms,
@@ -80,6 +111,7 @@ async fn measure(session: &Session, machine: Machine, runs: u32) -> Result<Repor
         kill_ms,
         delete_ms,
         kill_and_delete_ms,
+        by_hand,
     })
 }
 
@@ -124,7 +156,7 @@ pub fn summary(samples: impl Iterator<Item = f64>) -> Result<Summary, CommandErr
 
 fn text(report: &Report) -> String {
     let own = &report.own_share_ms;
-    let rows = [
+    let mut rows = vec![
         ("own share of create", &own.create),
         ("own share of start", &own.start),
         ("both", &own.create_and_start),
@@ -134,10 +166,20 @@ fn text(report: &Report) -> String {
         ("delete", &report.delete_ms),
         ("kill and delete", &report.kill_and_delete_ms),
     ];
-    format!(
+    if let Some(by_hand) = &report.by_hand {
+        rows.push(("the disks by hand", &by_hand.by_hand_ms));
+    }
+    let mut text = format!(
         "{}\n\n{}\n\n{}",
         report.machine.line(),
         waterfall::draw(&report.waterfall, report.total_ms.median),
         waterfall::table(&rows)
-    )
+    );
+    if let Some(ByHand { ratio_to_by_hand: ratio, .. }) = &report.by_hand {
+        text.push_str(&format!(
+            "\n\nown share, against the disks by hand: {:.3} × (median of {} pairs; {:.3} to {:.3})",
+            ratio.median, ratio.runs, ratio.min, ratio.max
+        ));
+    }
+    text
 }

@@ -45,7 +45,8 @@ struct Idle {
 
 pub async fn run(args: BenchList) -> Result<ExitCode, CommandError> {
     let report =
-        Session::run(args.image.clone(), async |session| measure(session, &args).await).await?;
+        Session::run(args.image.clone(), None, async |session| measure(session, &args).await)
+            .await?;
     if args.format.json {
         output::json(&report);
     } else {

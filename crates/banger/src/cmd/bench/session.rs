@@ -2,7 +2,7 @@
 //! whatever comes.
 
 use banger_core::api::{CreateVm, StartVm};
-use banger_core::vm::{MIN_DISK, Vm, WaitFor};
+use banger_core::vm::{MIN_DISK, Network, Vm, WaitFor};
 use banger_wire::{Client, Method};
 use tokio::task::JoinSet;
 
@@ -19,18 +19,21 @@ pub struct Session {
     pub client: Client,
     prefix: String,
     image: Option<String>,
+    network: Option<Network>,
 }
 
 impl Session {
     /// Runs a measurement to its end, or until it is told to end; then deletes
-    /// its VMs.
+    /// its VMs, which have the default network if none is named.
     pub async fn run<T>(
         image: Option<String>,
+        network: Option<Network>,
         measure: impl AsyncFnOnce(&Self) -> Result<T, CommandError>,
     ) -> Result<T, CommandError> {
         let mut end = End::catch()?;
         let client = daemon::connect().await?;
-        let session = Self { client, prefix: format!("bench-{}-", std::process::id()), image };
+        let prefix = format!("bench-{}-", std::process::id());
+        let session = Self { client, prefix, image, network };
         let result = tokio::select! {
             result = measure(&session) => result,
             () = end.told() => {
@@ -95,8 +98,8 @@ impl Session {
     fn request(&self, name: &str, start: Option<WaitFor>) -> Result<CreateVm, CommandError> {
         let name = format!("{}{name}", self.prefix);
         let name = name.parse().map_err(|e| CommandError::new(format!("{name}: {e}")))?;
-        let (image, opencode) = (self.image.clone(), Some(false));
-        Ok(CreateVm { name: Some(name), image, opencode, start, ..CreateVm::default() })
+        let (image, opencode, network) = (self.image.clone(), Some(false), self.network);
+        Ok(CreateVm { name: Some(name), image, opencode, network, start, ..CreateVm::default() })
     }
 
     /// Starts a VM until SSH answers.

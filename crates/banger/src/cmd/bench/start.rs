@@ -73,7 +73,7 @@ struct Pair {
 }
 
 pub async fn run(args: BenchStart) -> Result<ExitCode, CommandError> {
-    let report = Session::run(args.vms.image.clone(), async |session| {
+    let report = Session::run(args.vms.image.clone(), None, async |session| {
         let status: DaemonStatus = session.client.get("/v1/daemon").await?;
         let machine = Machine::this(status.kvm);
         measure(session, machine, args.vms.runs, !args.no_bare).await
