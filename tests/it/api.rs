@@ -230,7 +230,7 @@ fn the_api_is_as_it_is_described() {
 
     // A build that is given up, and the end.
     let build = json!({
-        "name": "other", "suite": "bookworm", "packages": [], "size": 2_u64 << 30, "opencode": false
+        "from": "debian", "name": "other", "suite": "bookworm", "packages": [], "size": 2_u64 << 30, "opencode": false
     });
     let build = api.call("post", "/v1/images", build, 202);
     let path = format!("/v1/operations/{}", build["id"].as_str().unwrap());

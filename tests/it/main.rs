@@ -20,6 +20,7 @@ mod load;
 mod net;
 mod openapi;
 mod overlay;
+mod registered;
 mod seed;
 mod structure;
 mod vm_life;

@@ -101,10 +101,20 @@ pub struct ImageInfo {
     pub damage: Option<String>,
 }
 
-/// `POST /v1/images`: builds an image.
+/// `POST /v1/images`: makes an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum MakeImage {
+    /// Of Debian packages.
+    Debian(BuildDebian),
+    /// Of files that stay where they lie.
+    Files(RegisterImage),
+}
+
+/// An image of Debian packages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BuildImage {
+pub struct BuildDebian {
     /// Its name.
     pub name: Name,
     /// The Debian suite.
@@ -119,6 +129,30 @@ pub struct BuildImage {
     pub mirror: Option<String>,
     /// Whether the opencode server is put in.
     pub opencode: bool,
+}
+
+/// An image of files that stay where they lie. All paths are absolute, on the daemon's host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterImage {
+    /// Its name.
+    pub name: Name,
+    /// The root file system: ext4, raw.
+    pub rootfs: String,
+    /// The kernel: an ELF that boots by PVH, or a bzImage, which is unpacked.
+    pub kernel: String,
+    /// An initramfs; without one, banger makes its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initramfs: Option<String>,
+    /// The folder of the kernel's modules; without one, they are looked for in the root.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<String>,
+    /// The kernel's arguments at every boot; none are banger's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_args: Option<String>,
+    /// The file system that work disks start from, ext4; none is made of the person's home for VMs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work_seed: Option<String>,
 }
 
 /// `GET /v1/daemon`.

@@ -3,6 +3,8 @@
 //! One list of files, made here; how they reach the root (a segment appended
 //! to the initramfs, or an ext4 patch) is not this module's business.
 
+pub mod services;
+
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 

@@ -36,6 +36,13 @@ pub struct Image {
     pub name: Name,
     /// What it was made from.
     pub source: Source,
+    /// The image that its root file system began as, if that was one of banger's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// Where its files lie on the host, if they were registered where they lie. They are the
+    /// person's, and must not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_place: Option<InPlace>,
     /// When it was made, seconds since 1970-01-01 00:00 UTC.
     pub created_at: u64,
     /// What boots it.
@@ -45,9 +52,42 @@ pub struct Image {
     /// The version of the opencode server inside, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opencode: Option<String>,
+    /// Whether its root has the agent and the services that start it. If not, each start puts them
+    /// there.
+    #[serde(default = "yes")]
+    pub companion: bool,
     /// Its files as they were made; none were written down before there was such a list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+}
+
+/// All images had it before there were others.
+fn yes() -> bool {
+    true
+}
+
+/// The image that another began as. It may be gone by now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ImageParent)]
+pub struct Parent {
+    /// Its id.
+    pub id: ImageId,
+    /// The name that it had.
+    pub name: Name,
+}
+
+/// Files of the host that an image is of. In the image's folder links lead to them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ImageInPlace)]
+pub struct InPlace {
+    /// The root file system.
+    pub rootfs: String,
+    /// The kernel, if it needed not to be unpacked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<String>,
+    /// The initramfs, if it is not banger's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initramfs: Option<String>,
 }
 
 /// A file of an image, by which damage to it is found.
@@ -61,6 +101,21 @@ pub struct Part {
     /// The SHA-256, in hexadecimal digits, of its blocks of 64 KiB that are not all zero,
     /// each behind its number (64 bits, little endian): holes cost no time.
     pub digest: String,
+    /// What says that a file in place was not touched since its digest was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
+}
+
+/// What changes with a file (stat(2)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ImagePartStamp)]
+pub struct Stamp {
+    /// Its inode.
+    pub inode: u64,
+    /// When its content changed last, nanoseconds since 1970-01-01 00:00 UTC.
+    pub mtime_ns: i64,
+    /// When the file or what is known of it changed last, likewise.
+    pub ctime_ns: i64,
 }
 
 /// What an image was made from.
@@ -73,6 +128,13 @@ pub enum Source {
         /// The suite: `bookworm`, `trixie` …
         suite: String,
     },
+    /// Files of the person's.
+    Registered,
+    /// A VM's root.
+    Vm {
+        /// The name that it had.
+        vm: Name,
+    },
 }
 
 /// Kernel and arguments; the files lie beside the image's root file system.
@@ -82,6 +144,8 @@ pub struct BootSet {
     pub kernel_release: String,
     /// The arguments that every boot of this image needs.
     pub boot_args: String,
-    /// Version of the agent that is the initramfs' init and the guest's service.
-    pub agent_version: String,
+    /// Version of the agent that is the initramfs' init and the guest's service; none if the
+    /// initramfs is not banger's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<String>,
 }

@@ -35,6 +35,12 @@ pub enum OperationKind {
     /// Builds an image.
     #[serde(rename = "image.build")]
     ImageBuild,
+    /// Makes an image of files that stay where they lie.
+    #[serde(rename = "image.register")]
+    ImageRegister,
+    /// Copies the files of a registered image into banger's store.
+    #[serde(rename = "image.promote")]
+    ImagePromote,
 }
 
 /// An operation, as the API shows it.
@@ -82,7 +88,6 @@ type AnyObject = Object;
 /// What an operation worked on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "it is always in a box")]
 pub enum Object {
     /// A VM.
     Vm(Vm),

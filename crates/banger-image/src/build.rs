@@ -56,6 +56,9 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A file that cannot be of an image.
+    #[error(transparent)]
+    Refused(#[from] crate::register::Refusal),
     /// The agent cannot run in a guest.
     #[error("{} cannot be the agent of an image: {source}; build it with 'cargo xtask agent'", path.display())]
     Agent {

@@ -166,6 +166,12 @@ pub struct Entry<'a> {
     pub content: &'a [u8],
 }
 
+/// Whether the bytes begin as an archive does, with or without checksums.
+#[must_use]
+pub fn begins(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"070701") || bytes.starts_with(b"070702")
+}
+
 /// The members of an archive and of those that follow it, in order.
 ///
 /// # Errors

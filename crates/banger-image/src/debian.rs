@@ -137,14 +137,17 @@ impl Build<'_> {
             id: request.id.clone(),
             name: request.name.clone(),
             source: Source::Debian { suite: request.suite.clone() },
+            parent: None,
+            in_place: None,
             created_at: request.created_at,
             boot_set: BootSet {
                 kernel_release,
                 boot_args: bootargs::SHARED.to_owned(),
-                agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+                agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             },
             rootfs_size: request.size,
             opencode: request.opencode.then(|| opencode::VERSION.to_owned()),
+            companion: true,
             parts: parts.map_err(BuildError::io("read the files in", self.staging))?,
         })
     }
@@ -179,14 +182,17 @@ pub(crate) mod tests {
             id: ImageId::from_bits(1),
             name: "debian".parse().unwrap(),
             source: Source::Debian { suite: DEFAULT_SUITE.to_owned() },
+            parent: None,
+            in_place: None,
             created_at: 0,
             boot_set: BootSet {
                 kernel_release: "6".to_owned(),
                 boot_args: String::new(),
-                agent_version: "0".to_owned(),
+                agent_version: None,
             },
             rootfs_size: DEFAULT_SIZE,
             opencode: None,
+            companion: true,
             parts: Vec::new(),
         }
     }

@@ -19,5 +19,7 @@ pub mod modules;
 pub mod namespace;
 pub mod opencode;
 pub mod parts;
+pub mod register;
 pub mod seed;
+pub mod superblock;
 pub mod vmlinux;

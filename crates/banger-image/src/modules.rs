@@ -5,6 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::build::BuildError;
+use crate::decompress::{Format, decompress};
+
 /// What the initramfs loads to reach the root, the network and the host.
 /// Those that a kernel has built in are left out.
 pub const BOOT: &[&str] = &[
@@ -15,6 +18,43 @@ pub const BOOT: &[&str] = &[
     "vmw_vsock_virtio_transport",
     "virtio_rng",
 ];
+
+/// The modules that the initramfs loads, in order: name and uncompressed content. `read` gives the
+/// files of the folder of a kernel's modules.
+///
+/// # Errors
+/// Those of `read`; or the kernel lacks one, or it is damaged. Nothing if there is no such folder.
+pub fn boot(read: &ReadFile<'_>) -> Result<Option<Vec<Unpacked>>, BuildError> {
+    let text =
+        |file| Ok::<_, BuildError>(read(file)?.map(|b| String::from_utf8_lossy(&b).into_owned()));
+    let Some(dep) = text("modules.dep")? else { return Ok(None) };
+    let index = Index::parse(&dep, &text("modules.builtin")?.unwrap_or_default());
+    let load = |path: &&str| {
+        let content = read(path)?.ok_or_else(|| BuildError::Missing((*path).to_owned()))?;
+        unpacked(path, content)
+    };
+    index.load_order(BOOT)?.iter().map(load).collect::<Result<_, _>>().map(Some)
+}
+
+/// A module's name, and its uncompressed content.
+pub type Unpacked = (String, Vec<u8>);
+
+/// Reads a file by its path below the folder of a kernel's modules; nothing if it is not there.
+pub type ReadFile<'a> = dyn Fn(&str) -> Result<Option<Vec<u8>>, BuildError> + 'a;
+
+/// The name without what says that it is compressed, and the content.
+pub(crate) fn unpacked(path: &str, content: Vec<u8>) -> Result<Unpacked, BuildError> {
+    let file = path.rsplit('/').next().unwrap_or(path);
+    let end = file.find(".ko").map_or(file.len(), |at| at + 3);
+    let name = file[..end].to_owned();
+    if Format::of(&content).is_none() {
+        return Ok((name, content));
+    }
+    match decompress(&content) {
+        Ok(content) => Ok((name, content)),
+        Err(source) => Err(BuildError::Compressed { name, source }),
+    }
+}
 
 /// A module that the kernel does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,12 +1,12 @@
 //! The files of an image as they were made, and whether they still are so.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use banger_core::image::{Image, Part, files};
+use banger_core::image::{Image, Part, Stamp, files};
 use rustix::fs::{SeekFrom, seek};
 use sha2::{Digest as _, Sha256};
 
@@ -29,6 +29,7 @@ enum What {
     Missing,
     Length { is: u64, was: u64 },
     Content,
+    Touched,
     Unreadable(io::Error),
 }
 
@@ -38,6 +39,7 @@ impl fmt::Display for What {
             Self::Missing => f.write_str("is missing"),
             Self::Length { is, was } => write!(f, "has {is} bytes and was made with {was}"),
             Self::Content => f.write_str("does not hold what it was made with"),
+            Self::Touched => f.write_str("was touched since it was read"),
             Self::Unreadable(error) => write!(f, "cannot be read: {error}"),
         }
     }
@@ -52,21 +54,56 @@ impl From<io::Error> for What {
     }
 }
 
-/// Writes the files `names` of a new image down.
+impl Damage {
+    /// Whether nothing but a [`Stamp`] tells of it: [`renew`] finds out.
+    #[must_use]
+    pub fn is_touch(&self) -> bool {
+        matches!(self.what, What::Touched)
+    }
+}
+
+/// Writes the files `names` of an image down. One that lies elsewhere, where a link in the folder
+/// leads to, gets a stamp.
 ///
 /// # Errors
 /// One cannot be read.
 pub fn record(dir: &Path, names: &[&str]) -> io::Result<Vec<Part>> {
     let part = |name: &&str| {
-        let file = File::open(dir.join(name))?;
-        let bytes = file.metadata()?.len();
-        Ok(Part { name: (*name).to_owned(), bytes, digest: digest(&file, bytes)? })
+        let path = dir.join(name);
+        let file = File::open(&path)?;
+        let metadata = file.metadata()?;
+        let stamp = path.is_symlink().then(|| stamp(&metadata));
+        let bytes = metadata.len();
+        Ok(Part { name: (*name).to_owned(), bytes, digest: digest(&file, bytes)?, stamp })
     };
     names.iter().map(part).collect()
 }
 
-/// Looks whether an image's files are all there with their lengths: what may be
-/// asked each time they are used.
+/// What an image's list of files is now, where one was touched or no list was made: that takes a
+/// second or so.
+///
+/// # Errors
+/// A file is not as it was made.
+pub fn renew(dir: &Path, image: &Image) -> Result<Vec<Part>, Damage> {
+    verify(dir, image)?;
+    let names: Vec<_> = match image.parts.as_slice() {
+        [] => NEEDED.to_vec(),
+        parts => parts.iter().map(|part| part.name.as_str()).collect(),
+    };
+    record(dir, &names).map_err(|error| Damage { path: dir.to_owned(), what: error.into() })
+}
+
+fn stamp(metadata: &Metadata) -> Stamp {
+    let nanoseconds = |seconds: i64, more: i64| seconds.saturating_mul(1_000_000_000) + more;
+    Stamp {
+        inode: metadata.ino(),
+        mtime_ns: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+        ctime_ns: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+    }
+}
+
+/// Looks whether an image's files are all there with their lengths, and whether those that lie
+/// elsewhere were touched: what may be asked each time they are used.
 ///
 /// # Errors
 /// The first file that is not as it was made.
@@ -85,10 +122,14 @@ pub fn verify(dir: &Path, image: &Image) -> Result<(), Damage> {
 fn look(dir: &Path, image: &Image, whole: bool) -> Result<(), Damage> {
     let one = |name: &str, part: Option<&Part>| -> Result<(), What> {
         let path = dir.join(name);
-        let is = std::fs::metadata(&path)?.len();
+        let metadata = std::fs::metadata(&path)?;
+        let is = metadata.len();
         let Some(part) = part else { return Ok(()) };
         if is != part.bytes {
             return Err(What::Length { is, was: part.bytes });
+        }
+        if !whole && part.stamp.is_some_and(|was| was != stamp(&metadata)) {
+            return Err(What::Touched);
         }
         if whole && digest(&File::open(&path)?, is)? != part.digest {
             return Err(What::Content);
@@ -97,7 +138,10 @@ fn look(dir: &Path, image: &Image, whole: bool) -> Result<(), Damage> {
     };
     let recorded = image.parts.iter().map(|part| (part.name.as_str(), Some(part)));
     for (name, part) in NEEDED.map(|name| (name, None)).into_iter().chain(recorded) {
-        one(name, part).map_err(|what| Damage { path: dir.join(name), what })?;
+        one(name, part).map_err(|what| {
+            let path = dir.join(name);
+            Damage { path: std::fs::read_link(&path).unwrap_or(path), what }
+        })?;
     }
     Ok(())
 }
@@ -130,7 +174,6 @@ fn digest(file: &File, length: u64) -> io::Result<String> {
 mod tests {
     use super::*;
     use crate::debian::tests::image;
-    use std::os::unix::fs::MetadataExt as _;
 
     #[test]
     fn a_digest_does_not_depend_on_holes_and_sees_every_change() {
@@ -179,7 +222,34 @@ mod tests {
         insta::assert_snapshot!(said(verify(dir.path(), &image)), @"/vmlinux does not hold what it was made with");
         std::fs::write(dir.path().join(files::KERNEL), "vm").unwrap();
         insta::assert_snapshot!(said(check(dir.path(), &image)), @"/vmlinux has 2 bytes and was made with 7");
+        assert!(renew(dir.path(), &image).is_err());
         std::fs::remove_file(dir.path().join(files::ROOTFS)).unwrap();
         insta::assert_snapshot!(said(check(dir.path(), &image)), @"/rootfs.ext4 is missing");
+    }
+
+    #[test]
+    fn a_file_elsewhere_is_read_again_when_it_was_touched() {
+        let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let rootfs = elsewhere.path().join("root");
+        std::fs::write(&rootfs, "ROOT").unwrap();
+        std::os::unix::fs::symlink(&rootfs, dir.path().join(files::ROOTFS)).unwrap();
+        for name in [files::KERNEL, files::INITRAMFS] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        let mut image = image();
+        image.parts = renew(dir.path(), &image).unwrap();
+        assert_eq!(image.parts.iter().filter(|part| part.stamp.is_some()).count(), 1);
+        check(dir.path(), &image).unwrap();
+        // The same again, in another inode.
+        std::fs::remove_file(&rootfs).unwrap();
+        std::fs::write(elsewhere.path().join("other"), "ROOT").unwrap();
+        std::fs::rename(elsewhere.path().join("other"), &rootfs).unwrap();
+        let touched = check(dir.path(), &image).unwrap_err();
+        assert!(touched.is_touch(), "{touched}");
+        image.parts = renew(dir.path(), &image).unwrap();
+        check(dir.path(), &image).unwrap();
+        std::fs::write(&rootfs, "ruin").unwrap();
+        assert!(check(dir.path(), &image).unwrap_err().is_touch());
+        assert!(!renew(dir.path(), &image).unwrap_err().is_touch());
     }
 }

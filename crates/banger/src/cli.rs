@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use bench::{Bench, BenchCreate, BenchList, BenchProxy, BenchStart};
 pub use guest::{Forward, Logs, Ports, Rename, ResizeOverlay, Set, Stats};
 pub use host::{Completions, Config, Doctor, Shell, SshConfig};
-pub use image::{Build, BuildDebian, Image};
+pub use image::{Build, BuildDebian, Image, PromoteImage, PruneImages, RegisterImage};
 
 use crate::complete;
 

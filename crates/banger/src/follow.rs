@@ -106,9 +106,9 @@ fn outcome(
         Some(Outcome::Cancelled) => {
             let message = match kind {
                 _ if json => "",
-                OperationKind::VmCreate | OperationKind::ImageBuild => {
-                    "cancelled; nothing is left of it"
-                }
+                OperationKind::VmCreate
+                | OperationKind::ImageBuild
+                | OperationKind::ImageRegister => "cancelled; nothing is left of it",
                 _ => "cancelled",
             };
             Err(CommandError::new(message).code(130))

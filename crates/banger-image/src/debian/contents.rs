@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use banger_core::guest::AGENT_PATH;
+use banger_core::guest::services::{AGENT_UNIT, BOOTSTRAP_UNIT, SSHD_CONFIG};
 
 use crate::build::BuildError;
 use crate::opencode;
@@ -48,43 +49,6 @@ const MASKED: &[&str] = &[
     "fstrim.timer",
 ];
 
-/// The agent starts before everything else and stays until the very end: it
-/// is how the host sees the guest, and shuts it down. A stream takes two
-/// threads: systemd's own bound, 15 % of what the guest's memory allows, is
-/// below the agent's.
-const AGENT_UNIT: &str = "\
-[Unit]
-Description=banger's companion in the guest
-DefaultDependencies=no
-StartLimitIntervalSec=0
-
-[Service]
-ExecStart=/usr/lib/banger/banger-agent serve
-Restart=always
-RestartSec=1
-OOMScoreAdjust=-900
-TasksMax=2048
-
-[Install]
-WantedBy=sysinit.target
-";
-
-const BOOTSTRAP_UNIT: &str = "\
-[Unit]
-Description=Network and host name, as banger set them at this start
-DefaultDependencies=no
-ConditionPathExists=/usr/lib/banger/bootstrap
-Before=network-pre.target network.target ssh.service
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/usr/lib/banger/bootstrap
-
-[Install]
-WantedBy=sysinit.target
-";
-
 /// It takes much processor time to start: others come first.
 const OPENCODE_UNIT: &str = "\
 [Unit]
@@ -116,15 +80,6 @@ Before=shutdown.target
 
 [Service]
 ExecStartPre=
-";
-
-const SSHD_CONFIG: &str = "\
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-PermitRootLogin prohibit-password
-HostKey /etc/ssh/ssh_host_ed25519_key
-AuthorizedKeysFile .ssh/authorized_keys /etc/ssh/banger_authorized_keys
-UseDNS no
 ";
 
 const JOURNALD: &str = "\

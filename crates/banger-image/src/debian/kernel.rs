@@ -7,7 +7,6 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::build::BuildError;
-use crate::decompress::{Format, decompress};
 use crate::{modules, vmlinux};
 
 const STATUS: &str = "var/lib/dpkg/status";
@@ -51,23 +50,9 @@ pub(super) fn read(packages: &Path) -> Result<Kernel, BuildError> {
     let mut found = members(packages, |path| paths.iter().any(|wanted| wanted == path))?;
     let mut modules = Vec::new();
     for path in &paths {
-        modules.push(module(path, take(&mut found, path)?)?);
+        modules.push(modules::unpacked(path, take(&mut found, path)?)?);
     }
     Ok(Kernel { release, vmlinux, modules, package_status })
-}
-
-/// The name without what says that it is compressed, and the content.
-fn module(path: &str, content: Vec<u8>) -> Result<(String, Vec<u8>), BuildError> {
-    let file = path.rsplit('/').next().unwrap_or(path);
-    let end = file.find(".ko").map_or(file.len(), |at| at + 3);
-    let name = file[..end].to_owned();
-    if Format::of(&content).is_none() {
-        return Ok((name, content));
-    }
-    match decompress(&content) {
-        Ok(content) => Ok((name, content)),
-        Err(source) => Err(BuildError::Compressed { name, source }),
-    }
 }
 
 fn take(found: &mut BTreeMap<String, Vec<u8>>, path: &str) -> Result<Vec<u8>, BuildError> {
@@ -100,6 +85,7 @@ fn members(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decompress::Format;
     use crate::decompress::tests::compress;
     use crate::elf::tests::kernel as elf;
 

@@ -1,8 +1,10 @@
 //! The grammar of `banger image`.
 
+use std::path::PathBuf;
+
 use banger_core::name::Name;
 use banger_core::size::Size;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 
 use super::{Format, key};
 use crate::complete;
@@ -12,6 +14,17 @@ pub enum Image {
     /// Build an image
     #[command(subcommand, arg_required_else_help = true)]
     Build(Build),
+    /// Make an image of files that stay where they lie
+    #[command(
+        after_help = "Examples:\n  banger image register --name mine --rootfs root.ext4 --kernel vmlinuz\n  banger image register --name mine --rootfs root.ext4 --kernel vmlinuz --modules lib/modules/6.1.0 --boot-args 'root=/dev/vda rw console=ttyS0'\n\nThe files must not change from then on: 'banger image promote' makes copies that cannot.\nWithout --initrd banger makes an initramfs, of the modules in the root file system or of\n--modules."
+    )]
+    Register(RegisterImage),
+    /// Copy the files of a registered image into banger's store
+    #[command(after_help = "Example:\n  banger image promote mine")]
+    Promote(PromoteImage),
+    /// Delete the images that no VM uses, but for the default one
+    #[command(after_help = "Examples:\n  banger image prune --dry-run\n  banger image prune --yes")]
+    Prune(PruneImages),
     /// List images
     #[command(visible_alias = "ls", after_help = "Example:\n  banger image list")]
     List(Format),
@@ -23,6 +36,54 @@ pub enum Image {
     /// Delete an image that no VM uses
     #[command(visible_alias = "rm", after_help = "Example:\n  banger image delete debian")]
     Delete(DeleteImage),
+}
+
+#[derive(Debug, Args)]
+pub struct RegisterImage {
+    /// The image's name
+    #[arg(long)]
+    pub name: Name,
+    /// The root file system: ext4, raw
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub rootfs: PathBuf,
+    /// The kernel: a vmlinux with a PVH note, or a bzImage
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub kernel: PathBuf,
+    /// An initramfs [default: one of banger's own]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub initrd: Option<PathBuf>,
+    /// The folder of the kernel's modules [default: in the root file system]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "initrd")]
+    pub modules: Option<PathBuf>,
+    /// The kernel's arguments [default: banger's own]
+    #[arg(long, value_name = "ARGS")]
+    pub boot_args: Option<String>,
+    /// The ext4 file system that work disks start from [default: made of the home folder for VMs]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub work_seed: Option<PathBuf>,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct PromoteImage {
+    /// The image: name, id or start of the id
+    #[arg(value_parser = key, add = complete::an_image())]
+    pub image: String,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct PruneImages {
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub format: Format,
 }
 
 #[derive(Debug, Args)]

@@ -53,6 +53,16 @@ pub fn run(command: cli::Config) -> Result<ExitCode, CommandError> {
     Ok(OK)
 }
 
+/// The configuration as it is now.
+pub fn current() -> Result<Config, CommandError> {
+    let path = daemon::dirs()?.config_file();
+    let text = read(&path)?.unwrap_or_default();
+    Config::parse(&text).map_err(|error| {
+        let message = format!("the configuration {} cannot be used: {error}", path.display());
+        CommandError::new(message).code(2)
+    })
+}
+
 /// The file's text; nothing if there is none.
 fn read(path: &Path) -> Result<Option<String>, CommandError> {
     match std::fs::read_to_string(path) {

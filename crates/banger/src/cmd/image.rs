@@ -1,15 +1,18 @@
 //! `banger image`.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use banger_core::api::{BuildImage, ImageInfo};
+use banger_core::api::{self, ImageInfo, MakeImage};
 use banger_core::image::{Image, Source};
 use banger_core::operation::Object;
 use banger_core::size::Size;
 use banger_wire::Method;
 
-use crate::cli::{self, Build, BuildDebian};
+use crate::cli::{self, Build, BuildDebian, PromoteImage, PruneImages, RegisterImage};
+use crate::cmd::config;
+use crate::cmd::vm::confirm;
 use crate::error::CommandError;
 use crate::follow::{self, OK};
 use crate::{daemon, output};
@@ -20,6 +23,9 @@ const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
     match command {
         cli::Image::Build(Build::Debian(args)) => build(args).await,
+        cli::Image::Register(args) => register(args).await,
+        cli::Image::Promote(args) => promote(args).await,
+        cli::Image::Prune(args) => prune(args).await,
         cli::Image::List(format) => {
             let list: Vec<ImageInfo> = daemon::connect().await?.get("/v1/images").await?;
             if format.json {
@@ -56,8 +62,7 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
 }
 
 async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
-    let client = daemon::connect().await?;
-    let request = BuildImage {
+    let request = api::BuildDebian {
         name: args.name,
         suite: args.suite,
         packages: args.packages,
@@ -65,9 +70,37 @@ async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
         mirror: args.mirror,
         opencode: !args.no_opencode,
     };
-    let json = args.format.json;
+    make(&MakeImage::Debian(request), args.format.json).await
+}
+
+async fn register(args: RegisterImage) -> Result<ExitCode, CommandError> {
+    let request = api::RegisterImage {
+        name: args.name,
+        rootfs: absolute(&args.rootfs)?,
+        kernel: absolute(&args.kernel)?,
+        initramfs: args.initrd.as_deref().map(absolute).transpose()?,
+        modules: args.modules.as_deref().map(absolute).transpose()?,
+        boot_args: args.boot_args,
+        work_seed: args.work_seed.as_deref().map(absolute).transpose()?,
+    };
+    make(&MakeImage::Files(request), args.format.json).await
+}
+
+/// A path as the daemon understands it, whatever folder that runs in. What is a link leads to
+/// something else tomorrow, so it is followed now.
+fn absolute(path: &Path) -> Result<String, CommandError> {
+    let found = path.canonicalize().map_err(|error| {
+        CommandError::new(format!("cannot use {}: {error}", path.display())).code(2)
+    })?;
+    found.into_os_string().into_string().map_err(|_| {
+        CommandError::new(format!("{} has a name that is not UTF-8", path.display())).code(2)
+    })
+}
+
+async fn make(request: &MakeImage, json: bool) -> Result<ExitCode, CommandError> {
+    let client = daemon::connect().await?;
     let done =
-        follow::run(&client, (Method::POST, "/v1/images"), Some(&request), true, json).await?;
+        follow::run(&client, (Method::POST, "/v1/images"), Some(request), true, json).await?;
     if let (Some(Object::Image(image)), false) = (done, json) {
         output::line(&format!(
             "the image '{0}' is there; try: banger vm create --image {0}",
@@ -77,9 +110,48 @@ async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
     Ok(OK)
 }
 
+async fn promote(args: PromoteImage) -> Result<ExitCode, CommandError> {
+    let (client, json) = (daemon::connect().await?, args.format.json);
+    let path = format!("/v1/images/{}/promote", args.image);
+    let done = follow::run::<()>(&client, (Method::POST, &path), None, true, json).await?;
+    if let (Some(Object::Image(image)), false) = (done, json) {
+        output::line(&format!("all files of '{}' are in banger's store", image.name));
+    }
+    Ok(OK)
+}
+
+async fn prune(args: PruneImages) -> Result<ExitCode, CommandError> {
+    let client = daemon::connect().await?;
+    let default = config::current()?.image;
+    let mut list: Vec<ImageInfo> = client.get("/v1/images").await?;
+    list.retain(|info| info.used_by.is_empty() && info.image.name.as_str() != default);
+    let names: Vec<_> = list.iter().map(|info| info.image.name.as_str()).collect();
+    if !args.dry_run && !list.is_empty() {
+        if !args.yes {
+            confirm(&format!("delete {}", names.join(", ")))?;
+        }
+        for info in &list {
+            let path = format!("/v1/images/{}", info.image.id);
+            client.send::<()>(Method::DELETE, &path, None).await?;
+        }
+    }
+    if args.format.json {
+        output::json(&list);
+    } else if list.is_empty() {
+        output::note("no image that could go: VMs use them, or it is the default one");
+    } else {
+        let freed = Size::bytes(list.iter().map(|info| info.real_bytes).sum());
+        let what = if args.dry_run { "would be deleted" } else { "deleted" };
+        output::line(&format!("{what}: {} ({freed})", names.join(", ")));
+    }
+    Ok(OK)
+}
+
 fn source(image: &Image) -> String {
     match &image.source {
         Source::Debian { suite } => format!("debian {suite}"),
+        Source::Registered => "files".to_owned(),
+        Source::Vm { vm } => format!("VM {vm}"),
     }
 }
 
@@ -94,15 +166,21 @@ fn table(list: &[ImageInfo]) -> String {
             Size::bytes(info.apparent_bytes).to_string(),
             Size::bytes(info.real_bytes).to_string(),
             image.opencode.clone().unwrap_or_else(|| "-".to_owned()),
+            image.parent.as_ref().map_or_else(|| "-".to_owned(), |parent| parent.name.to_string()),
+            info.used_by.len().to_string(),
             info.damage.clone().unwrap_or_default(),
         ]
     };
     let rows: Vec<_> = list.iter().map(row).collect();
-    output::table(&["NAME", "ID", "SOURCE", "KERNEL", "SIZE", "ON DISK", "OPENCODE", ""], &rows)
+    output::table(
+        &["NAME", "ID", "SOURCE", "KERNEL", "SIZE", "ON DISK", "OPENCODE", "PARENT", "VMS", ""],
+        &rows,
+    )
 }
 
 fn describe(info: &ImageInfo) -> String {
     let image = &info.image;
+    let agent = image.boot_set.agent_version.clone();
     let users = if info.used_by.is_empty() { "nobody".to_owned() } else { info.used_by.join(", ") };
     let lines = [
         ("name", image.name.to_string()),
@@ -114,10 +192,16 @@ fn describe(info: &ImageInfo) -> String {
         ("size", Size::bytes(info.apparent_bytes).to_string()),
         ("on disk", Size::bytes(info.real_bytes).to_string()),
         ("opencode", image.opencode.clone().unwrap_or_else(|| "none".to_owned())),
-        ("agent", image.boot_set.agent_version.clone()),
+        ("agent", agent.unwrap_or_else(|| "none: the initramfs is not banger's".to_owned())),
         ("used by", users),
     ];
+    let parent = image.parent.iter().map(|parent| ("parent", parent.name.to_string()));
+    let place = image.in_place.iter().map(|place| ("in place", place.rootfs.clone()));
+    let parts = image.parts.iter().map(|part| {
+        let size = Size::bytes(part.bytes).to_string();
+        ("file", format!("{:<17}{size:>9}  {}", part.name, part.digest))
+    });
     let damage = info.damage.iter().map(|damage| ("damage", damage.clone()));
-    let lines = lines.into_iter().chain(damage);
+    let lines = lines.into_iter().chain(parent).chain(place).chain(parts).chain(damage);
     lines.map(|(name, value)| format!("{name:<11}{value}")).collect::<Vec<_>>().join("\n")
 }

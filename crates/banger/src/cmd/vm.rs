@@ -100,7 +100,8 @@ async fn delete(args: Delete) -> Result<ExitCode, CommandError> {
         }
     }
     if !args.yes {
-        confirm(&vms)?;
+        let names: Vec<_> = vms.iter().map(|vm| vm.name.as_str()).collect();
+        confirm(&format!("delete {} with all that is on the work disk", names.join(", ")))?;
     }
     for vm in vms {
         let path = format!("/v1/vms/{}", vm.id);
@@ -112,10 +113,8 @@ async fn delete(args: Delete) -> Result<ExitCode, CommandError> {
     Ok(OK)
 }
 
-/// A work disk is gone for good: a person is asked, a script must say `--yes`.
-fn confirm(vms: &[Vm]) -> Result<(), CommandError> {
-    let names: Vec<_> = vms.iter().map(|vm| vm.name.as_str()).collect();
-    let what = format!("delete {} with all that is on the work disk", names.join(", "));
+/// What is deleted is gone for good: a person is asked, a script must say `--yes`.
+pub fn confirm(what: &str) -> Result<(), CommandError> {
     if !std::io::stdin().is_terminal() {
         return Err(CommandError::new(format!("will not {what} unasked"))
             .remedy("add --yes")

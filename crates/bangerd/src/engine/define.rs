@@ -40,7 +40,8 @@ impl Engine {
             }
             _ => self.ready().await?,
         };
-        let (root_disk, root_disk_reason) = choose_root_disk(request.root_disk, vmm, &ready)?;
+        let (root_disk, root_disk_reason) =
+            choose_root_disk(request.root_disk, vmm, &ready_for(image, ready.clone()))?;
         if let Some(limit) = request.overlay {
             check_overlay(limit, root_disk).map_err(invalid)?;
         }
@@ -113,6 +114,16 @@ impl Engine {
         };
         Err(invalid(why).remedy(remedy))
     }
+}
+
+/// What the helper can do with an image's files: it uses only those in the store.
+fn ready_for(image: &Image, ready: Result<Ready, AskError>) -> Result<Ready, AskError> {
+    let elsewhere = || {
+        format!("the files of '{0}' are not in the store (banger image promote {0})", image.name)
+    };
+    let ready = ready?;
+    let no_mapper = ready.no_mapper.or(image.in_place.is_some().then(elsewhere));
+    Ok(Ready { no_mapper, ..ready })
 }
 
 /// The first root disk that is instant here, unless one is asked for, and why it is that one.

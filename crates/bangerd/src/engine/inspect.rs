@@ -85,14 +85,16 @@ impl Engine {
         let (dir, looked_at) = (self.dirs.image(image.id.as_str()), image.clone());
         let measured = blocking(move || {
             let look = if verify { parts::verify } else { parts::check };
-            let damage = look(&dir, &looked_at).err().map(|damage| damage.to_string());
+            // One that was only touched is looked at when it is used.
+            let damage = look(&dir, &looked_at).err().filter(|damage| !damage.is_touch());
+            let damage = damage.map(|damage| damage.to_string());
             let mut sizes = (0, 0);
-            // A folder that is not there is damage, and said to be.
+            // A folder that is not there is damage, and said to be; so is a file.
             for entry in fs::read_dir(&dir).into_iter().flatten() {
                 let path = entry.map_err(OpError::file("read an image's folder"))?.path();
-                let length =
-                    fs::metadata(&path).map_err(OpError::file("read an image's file"))?.len();
-                sizes = (sizes.0 + length, sizes.1 + allocated(&path)?);
+                if let Ok(metadata) = fs::metadata(&path) {
+                    sizes = (sizes.0 + metadata.len(), sizes.1 + allocated(&path)?);
+                }
             }
             Ok((sizes, damage))
         });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use banger_core::agent;
 use banger_core::bootargs::{self, Machine};
 use banger_core::dirs::vm_files;
-use banger_core::guest::{BootConfig, Identity};
+use banger_core::guest::{BootConfig, Identity, files as guest_files, services};
 use banger_core::helper::root_device;
 use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
@@ -24,7 +24,6 @@ use crate::engine::vm::{VmCtx, released};
 use crate::error::{OpError, chain};
 use crate::guest;
 use crate::ops::keys;
-use crate::ops::start::whole;
 use crate::store::journal::Scope;
 use crate::store::{StoreError, vms};
 use crate::vmm::Boot;
@@ -257,7 +256,6 @@ impl VmCtx {
         let password = row.and_then(|row| row.opencode_password).filter(|_| vm.spec.opencode);
         blocking(move || {
             let image_dir = engine.dirs.image(image.id.as_str());
-            whole(&image_dir, &image)?;
             let (_, public) =
                 keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)?;
             let key = vm_files::host_key(&dir);
@@ -277,8 +275,13 @@ impl VmCtx {
                 timer_hz: (!boot.kvm).then_some(APIC_TIMER_HZ),
                 ..BootConfig::default()
             };
-            let segment =
-                banger_image::initramfs::segment(&config, &banger_core::guest::files(&identity))?;
+            let mut files = guest_files(&identity);
+            if !image.companion {
+                let agent = std::fs::read(&engine.agent)
+                    .map_err(OpError::file(format!("read {}", engine.agent.display())))?;
+                files.extend(services::companion(agent));
+            }
+            let segment = banger_image::initramfs::segment(&config, &files)?;
             write_initramfs(&image_dir.join(files::INITRAMFS), &segment, &boot.initramfs)
         })
         .await

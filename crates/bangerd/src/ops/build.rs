@@ -1,40 +1,35 @@
-//! Building an image: put together in a scratch folder, moved into place whole.
+//! Images of a distribution's packages, and of files that a person has.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
-use banger_core::api::{ApiError, BuildImage, ErrorKind};
-use banger_core::id::{ImageId, OperationId};
-use banger_core::image::Image;
-use banger_core::operation::{EventKind, Object, OperationKind, Outcome};
-use banger_core::resource::{Observed, ResourceSpec};
+use banger_core::api::{ApiError, BuildDebian, ErrorKind, MakeImage, RegisterImage};
+use banger_core::id::OperationId;
+use banger_core::operation::OperationKind;
 use banger_core::size::Size;
 use banger_image::build::{BuildEnv, Reporter};
 use banger_image::debian::DebianRequest;
-use banger_image::namespace::Namespace;
-use tokio::runtime::Handle;
+use banger_image::register::{RegisterRequest, register};
 
 use crate::clock::now;
-use crate::engine::oplog::OpLog;
-use crate::engine::resources::blocking;
-use crate::engine::{Engine, lock, store_error};
-use crate::error::{OpError, chain};
-use crate::store::journal::{self, Scope};
-use crate::store::{StoreError, images};
+use crate::engine::Engine;
 
 /// What a root file system may have: the smallest Debian with a kernel just fits into the first.
 const ROOT_SIZES: RangeInclusive<Size> = Size::mib(512)..=Size::gib(4096);
-/// Between two progress events.
-const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
 impl Engine {
-    /// Begins to build an image.
+    /// Begins to make an image.
     ///
     /// # Errors
-    /// The name is taken, or the size cannot be.
-    pub async fn build_image(&self, request: BuildImage) -> Result<OperationId, ApiError> {
+    /// The name is taken, or the request makes no sense.
+    pub async fn make(&self, request: MakeImage) -> Result<OperationId, ApiError> {
+        match request {
+            MakeImage::Debian(request) => self.build_debian(request).await,
+            MakeImage::Files(request) => self.register(request).await,
+        }
+    }
+
+    async fn build_debian(&self, request: BuildDebian) -> Result<OperationId, ApiError> {
         if !ROOT_SIZES.contains(&request.size) {
             let message = format!(
                 "a root file system of {} is not possible: choose {} to {}",
@@ -44,186 +39,47 @@ impl Engine {
             );
             return Err(ApiError::new(ErrorKind::Invalid, message));
         }
-        let name = request.name.as_str().to_owned();
-        let taken = name.clone();
-        let known = self.store.read(|db| images::list(db)).await.map_err(store_error)?;
-        if known.iter().any(|image| image.name == request.name) {
-            return Err(store_error(StoreError::NameTaken(taken)));
-        }
-        let log = self.begin(OperationKind::ImageBuild, &name, None).await.map_err(store_error)?;
-        let id = log.id().clone();
-        let engine = self.clone();
-        tokio::spawn(async move {
-            let outcome = engine.run_build(&log, request).await;
-            log.finish(outcome).await;
-            engine.ended(log.id());
-        });
-        Ok(id)
-    }
-
-    async fn run_build(&self, log: &OpLog, request: BuildImage) -> Outcome {
-        let image_id = ImageId::from_bits(rand::random());
-        let result = self.try_build(log, request, &image_id).await;
-        let mut rollback = Vec::new();
-        for (owner, always) in [(log.id().as_str(), true), (image_id.as_str(), result.is_err())] {
-            if always {
-                let released = self.release(owner, false).await;
-                rollback.extend(released.unwrap_or_else(|error| vec![chain(&error)]));
-            }
-        }
-        match result {
-            Ok(image) => {
-                for message in rollback {
-                    // The image is there all the same.
-                    let _ = log.append(EventKind::Warning { message }).await;
-                }
-                Outcome::Succeeded { object: Some(Box::new(Object::Image(image))) }
-            }
-            Err(error) if error.is_cancelled() && rollback.is_empty() => Outcome::Cancelled,
-            Err(error) => Outcome::Failed { failure: error.failure(rollback, String::new()) },
-        }
-    }
-
-    async fn try_build(
-        &self,
-        log: &OpLog,
-        request: BuildImage,
-        id: &ImageId,
-    ) -> Result<Image, OpError> {
-        let scratch = self.dirs.scratch(log.id().short());
-        let spec = ResourceSpec::Dir { path: scratch.clone() };
-        self.acquire(log.id().as_str(), Scope::Life, spec, log.cancel()).await?;
-        let open = match Namespace::current() {
-            Namespace::Host => scratch.clone(),
-            Namespace::User => {
-                let path = Path::new("/var/tmp").join(format!("bgr-{}", log.id().short()));
-                let spec = ResourceSpec::SharedDir { path: path.clone() };
-                self.acquire(log.id().as_str(), Scope::Life, spec, log.cancel()).await?;
-                path
-            }
+        let (name, build) = (request.name.clone(), self.build.clone());
+        let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
+            let request = DebianRequest {
+                id,
+                name: request.name,
+                suite: request.suite,
+                packages: request.packages,
+                size: request.size,
+                mirror: request.mirror,
+                opencode: request.opencode,
+                created_at: now(),
+            };
+            build(&request, env, staging, reporter)
         };
-        let staging = scratch.join("image");
-        let request = DebianRequest {
-            id: id.clone(),
+        self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
+    }
+
+    async fn register(&self, request: RegisterImage) -> Result<OperationId, ApiError> {
+        let request = RegisterRequest {
             name: request.name,
-            suite: request.suite,
-            packages: request.packages,
-            size: request.size,
-            mirror: request.mirror,
-            opencode: request.opencode,
+            rootfs: absolute(request.rootfs)?,
+            kernel: absolute(request.kernel)?,
+            initramfs: request.initramfs.map(absolute).transpose()?,
+            modules: request.modules.map(absolute).transpose()?,
+            boot_args: request.boot_args,
+            work_seed: request.work_seed.map(absolute).transpose()?,
             created_at: now(),
         };
-        let (engine, build_log, staged) = (self.clone(), log.clone(), staging.clone());
-        let image = blocking(move || {
-            engine.build_blocking(&build_log, &request, [&scratch, &open, &staged])
-        })
-        .await?;
-        log.check()?;
-        self.place(&image, &staging).await?;
-        Ok(image)
-    }
-
-    fn build_blocking(
-        &self,
-        log: &OpLog,
-        request: &DebianRequest,
-        [scratch, open, staging]: [&Path; 3],
-    ) -> Result<Image, OpError> {
-        std::fs::create_dir(staging)
-            .map_err(OpError::file(format!("create {}", staging.display())))?;
-        let env = BuildEnv {
-            runner: self.runner.as_ref(),
-            agent: &self.agent,
-            cache: &self.dirs.cache,
-            scratch,
-            open,
-            cancel: log.cancel().clone(),
+        let name = request.name.clone();
+        let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
+            register(id, &request, env, staging, reporter)
         };
-        let reporter = LogReporter {
-            log: log.clone(),
-            runtime: Handle::current(),
-            stage: Mutex::default(),
-            last_progress: Mutex::default(),
-        };
-        let image = (self.build)(request, &env, staging, &reporter);
-        if image.is_ok() {
-            reporter.end_stage();
-        }
-        Ok(image?)
-    }
-
-    /// Moves a whole image to its place and makes it known.
-    async fn place(&self, image: &Image, staging: &Path) -> Result<(), OpError> {
-        let place = self.dirs.image(image.id.as_str());
-        let owner = image.id.to_string();
-        let spec = ResourceSpec::Dir { path: place.clone() };
-        let row = self.store.run(move |db| journal::intend(db, &owner, Scope::Life, &spec)).await?;
-        let staging = staging.to_owned();
-        blocking(move || {
-            let parent = place.parent().unwrap_or(&place);
-            // The name, too, must outlive a power cut: the database's row will.
-            std::fs::create_dir_all(parent)
-                .and_then(|()| std::fs::rename(&staging, &place))
-                .and_then(|()| std::fs::File::open(parent)?.sync_all())
-                .map_err(OpError::file(format!("create {}", place.display())))
-        })
-        .await?;
-        let image = image.clone();
-        let known = self.store.run(move |db| {
-            images::insert(db, &image)?;
-            journal::acquired(db, row, &Observed::default())
-        });
-        Ok(known.await?)
+        self.make_image(OperationKind::ImageRegister, &name, Box::new(make)).await
     }
 }
 
-/// Turns what a build tells into events.
-struct LogReporter {
-    log: OpLog,
-    runtime: Handle,
-    stage: Mutex<Option<(String, Instant)>>,
-    last_progress: Mutex<Option<Instant>>,
-}
-
-impl LogReporter {
-    fn append(&self, kind: EventKind) {
-        // In order, so not in tasks of their own; a failure shows in what follows.
-        if let Err(error) = self.runtime.block_on(self.log.append(kind)) {
-            tracing::error!(operation = %self.log.id(), %error, "an event could not be kept");
-        }
+fn absolute(path: String) -> Result<PathBuf, ApiError> {
+    let path = PathBuf::from(path);
+    if path.is_absolute() {
+        return Ok(path);
     }
-
-    fn end_stage(&self) {
-        let ended = lock(&self.stage).take();
-        if let Some((stage, started)) = ended {
-            let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.append(EventKind::StageDone { stage, ms });
-        }
-    }
-}
-
-impl Reporter for LogReporter {
-    fn stage(&self, name: &str) {
-        self.end_stage();
-        *lock(&self.stage) = Some((name.to_owned(), Instant::now()));
-        self.append(EventKind::StageStarted { stage: name.to_owned() });
-    }
-
-    fn progress(&self, done: u64, total: Option<u64>) {
-        // Each event is a transaction: a few a second are enough to see that it goes on.
-        let now = Instant::now();
-        let last = *lock(&self.last_progress);
-        if last.is_some_and(|last| now - last < PROGRESS_PAUSE) && total != Some(done) {
-            return;
-        }
-        *lock(&self.last_progress) = Some(now);
-        let stage = lock(&self.stage).as_ref().map(|(name, _)| name.clone());
-        if let Some(stage) = stage {
-            self.append(EventKind::Progress { stage, done, total });
-        }
-    }
-
-    fn log(&self, line: &str) {
-        self.append(EventKind::Log { line: line.to_owned() });
-    }
+    let message = format!("'{}' is not an absolute path", path.display());
+    Err(ApiError::new(ErrorKind::Invalid, message))
 }

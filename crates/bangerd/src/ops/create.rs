@@ -11,7 +11,7 @@ use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
 use crate::engine::vm::VmCtx;
 use crate::error::{OpError, chain};
-use crate::ops::{keys, start};
+use crate::ops::keys;
 use crate::store::journal::Scope;
 
 impl VmCtx {
@@ -33,7 +33,7 @@ impl VmCtx {
     }
 
     async fn try_create(&self, log: &OpLog, start: Option<WaitFor>) -> Result<(), OpError> {
-        self.check_image().await?;
+        self.check_image(log).await?;
         let seed = self.seed(log).await?;
         log.stage("disks", self.provision(log, seed)).await?;
         match start {
@@ -67,13 +67,6 @@ impl VmCtx {
         host_key?;
         log.check()?;
         self.transition(Some(log), Transition::Provisioned).await
-    }
-
-    /// Fails if the image is damaged: before anything is made of it.
-    async fn check_image(&self) -> Result<(), OpError> {
-        let image = self.image(&self.vm()).await?;
-        let dir = self.engine.dirs.image(image.id.as_str());
-        blocking(move || start::whole(&dir, &image)).await
     }
 
     /// What a VM holds for life, in the order it is acquired.

@@ -1,6 +1,5 @@
 //! Starting a VM: its segment, its processes, its readiness.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use banger_core::agent::Health;
@@ -8,15 +7,16 @@ use banger_core::image::Image;
 use banger_core::operation::EventKind;
 use banger_core::resource::ProcessId;
 use banger_core::vm::{Readiness, Run, StopCause, Transition, Vm, VmState, WaitFor};
-use banger_image::parts;
+use banger_image::parts::{self, Damage};
 
 use crate::clock::now;
 use crate::engine::oplog::OpLog;
+use crate::engine::resources::blocking;
 use crate::engine::vm::{VmCtx, apply};
 use crate::error::{OpError, chain};
 use crate::guest;
 use crate::ops::boot::Booted;
-use crate::store::vms;
+use crate::store::{images, vms};
 use crate::vmm::Boot;
 
 /// How often a guest is booted in one start before it is given up.
@@ -96,6 +96,7 @@ impl VmCtx {
         let started = Instant::now();
         log.check()?;
         self.check_disks()?;
+        self.check_image(log).await?;
         self.check_room().await?;
         let subnet = self.take_lease(log).await?;
         let vm = self.vm();
@@ -217,6 +218,25 @@ impl VmCtx {
         .await
     }
 
+    /// Fails if something of the image is not as it was made: before anything is made of it. What
+    /// was only touched, or never written down, is read once.
+    pub(crate) async fn check_image(&self, log: &OpLog) -> Result<(), OpError> {
+        let image = self.image(&self.vm()).await?;
+        let dir = self.engine.dirs.image(image.id.as_str());
+        let (checked, in_dir) = (image.clone(), dir.clone());
+        let check = move || Ok(parts::check(&in_dir, &checked).err());
+        match blocking(check).await? {
+            None if !image.parts.is_empty() => return Ok(()),
+            Some(damage) if !damage.is_touch() => return Err(damaged(&image, damage)),
+            _ => {}
+        }
+        let read = image.clone();
+        let renew = blocking(move || parts::renew(&dir, &read).map_err(|why| damaged(&read, why)));
+        let parts = log.stage("fingerprint", renew).await?;
+        let image = Image { parts, ..image };
+        Ok(self.engine.store.run(move |db| images::update(db, &image)).await?)
+    }
+
     /// The image that the VM is made from.
     pub(crate) async fn image(&self, vm: &Vm) -> Result<Image, OpError> {
         let image = self.engine.image(vm.spec.image.as_str()).await;
@@ -240,8 +260,6 @@ fn last_stage(wait: WaitFor, opencode: bool) -> &'static str {
     }
 }
 
-/// Fails if something of an image is missing or has another length than it was made with.
-pub(crate) fn whole(dir: &Path, image: &Image) -> Result<(), OpError> {
-    parts::check(dir, image)
-        .map_err(|damage| OpError::Damaged { image: image.name.to_string(), damage })
+fn damaged(image: &Image, damage: Damage) -> OpError {
+    OpError::Damaged { image: image.name.to_string(), damage }
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use banger_core::api::{BuildImage, ImageInfo};
+use banger_core::api::{ImageInfo, MakeImage};
 use banger_core::operation::Operation;
 use serde::Deserialize;
 
@@ -64,21 +64,43 @@ pub(super) async fn show_image(
     Ok(Json(shared.engine.image_info(image, look.verify).await?))
 }
 
-/// Builds an image
+/// Makes an image
 #[utoipa::path(
     post, path = "/v1/images", tag = "images",
-    request_body = BuildImage,
+    request_body = MakeImage,
     responses(
-        (status = 202, description = "The build has begun", body = Operation),
+        (status = 202, description = "It has begun", body = Operation),
         Invalid, Conflict, Internal
     )
 )]
-pub(super) async fn build_image(
+pub(super) async fn make_image(
     State(shared): State<Shared>,
-    Body(request): Body<BuildImage>,
+    Body(request): Body<MakeImage>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
     let engine = shared.engine.clone();
-    let id = whole(async move { engine.build_image(request).await }).await?;
+    let id = whole(async move { engine.make(request).await }).await?;
+    accepted(&shared, id).await
+}
+
+/// Copies the files of a registered image into the store
+#[utoipa::path(
+    post, path = "/v1/images/{image}/promote", tag = "images",
+    params(ImageKey),
+    responses(
+        (status = 202, description = "It has begun", body = Operation),
+        Invalid, NotFound, Conflict, Internal
+    )
+)]
+pub(super) async fn promote_image(
+    State(shared): State<Shared>,
+    Key(key): Key<ImageKey>,
+) -> Reply<(StatusCode, Json<Operation>)> {
+    let engine = shared.engine.clone();
+    let begun = async move {
+        let image = engine.image(&key.image).await?;
+        engine.promote_image(image).await
+    };
+    let id = whole(begun).await?;
     accepted(&shared, id).await
 }
 

@@ -16,6 +16,15 @@ pub fn insert(db: &Connection, image: &Image) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Changes what is known of an image.
+pub fn update(db: &Connection, image: &Image) -> Result<(), StoreError> {
+    db.execute(
+        "UPDATE images SET image = ?2 WHERE id = ?1",
+        params![image.id.as_str(), serde_json::to_string(image)?],
+    )?;
+    Ok(())
+}
+
 /// The images that `key` may mean: the one of that id, else of that name, else those whose id starts with
 /// it, if it is at least 4 digits: a shorter one is more likely a slip.
 pub fn find(db: &Connection, key: &str) -> Result<Vec<Image>, StoreError> {

@@ -6,7 +6,10 @@ use banger_core::vm::{VmState, Vmm};
 use banger_testkit::Life;
 use bangerd::engine::Engine;
 
-use crate::scene::{Scene, ask, build_image, change_home, create, create_limited, fill, give_more};
+use crate::scene::{
+    Scene, ask, build_image, change_home, create, create_limited, elsewhere, fill, give_more,
+    promote,
+};
 
 /// Does `work` after `before` on a fresh host, killed at each of its steps in
 /// turn until it is survived. The daemons after it die too, each one step later;
@@ -128,6 +131,14 @@ fn a_pause_is_survived() {
         give_more(engine).await;
         assert_eq!(engine.vms()[0].state, VmState::Running);
         drop(ask(engine, "dev", Request::Stop).await);
+    });
+}
+
+#[test]
+fn a_promotion_is_survived() {
+    killed_at_every_step(elsewhere, async |engine| {
+        drop(promote(engine).await);
+        running(engine).await;
     });
 }
 

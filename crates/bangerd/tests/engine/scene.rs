@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use banger_core::api::{ApiError, BuildImage, ChangeVm, CreateVm};
+use banger_core::api::{ApiError, ChangeVm, CreateVm, MakeImage};
 use banger_core::config::Config;
 use banger_core::dirs::vm_files;
 use banger_core::helper::root_device;
 use banger_core::id::{ImageId, OperationId};
-use banger_core::image::{BootSet, Image, Source, files};
+use banger_core::image::{BootSet, Image, InPlace, Source, files};
 use banger_core::net::bridge;
 use banger_core::operation::Outcome;
 use banger_core::policy::Request;
@@ -262,11 +262,34 @@ pub async fn ask(engine: &Engine, name: &str, request: Request) -> Outcome {
 
 /// Builds the image `new`.
 pub async fn build_image(engine: &Engine) -> Outcome {
-    let request: BuildImage = serde_json::from_value(serde_json::json!({
-        "name": "new", "suite": "bookworm", "packages": [], "size": Size::gib(1), "opencode": false,
+    let request: MakeImage = serde_json::from_value(serde_json::json!({
+        "from": "debian", "name": "new", "suite": "bookworm", "packages": [], "size": Size::gib(1), "opencode": false,
     }))
     .unwrap();
-    outcome(engine, engine.build_image(request).await).await
+    outcome(engine, engine.make(request).await).await
+}
+
+/// Takes the files of the image `debian` to where a person would have them.
+pub async fn elsewhere(engine: &Engine) {
+    let image = engine.image("debian").await.unwrap();
+    let (dir, aside) = (engine.dirs.image(image.id.as_str()), engine.dirs.state.join("elsewhere"));
+    fs::create_dir(&aside).unwrap();
+    let names = [files::KERNEL, files::INITRAMFS, files::ROOTFS];
+    for name in names {
+        fs::rename(dir.join(name), aside.join(name)).unwrap();
+        std::os::unix::fs::symlink(aside.join(name), dir.join(name)).unwrap();
+    }
+    let rootfs = aside.join(files::ROOTFS).to_str().unwrap().to_owned();
+    let in_place = Some(InPlace { rootfs, kernel: None, initramfs: None });
+    let parts = banger_image::parts::record(&dir, &names).unwrap();
+    let image = Image { in_place, parts, ..image };
+    engine.store.run(move |db| images::update(db, &image)).await.unwrap();
+}
+
+/// Promotes the image `debian`.
+pub async fn promote(engine: &Engine) -> Outcome {
+    let image = engine.image("debian").await.unwrap();
+    outcome(engine, engine.promote_image(image).await).await
 }
 
 async fn outcome(engine: &Engine, begun: Result<OperationId, ApiError>) -> Outcome {
@@ -291,14 +314,17 @@ fn image(id: ImageId, name: &str) -> Image {
         id,
         name: name.parse().unwrap(),
         source: Source::Debian { suite: "bookworm".to_owned() },
+        parent: None,
+        in_place: None,
         created_at: 0,
         boot_set: BootSet {
             kernel_release: "6.1".to_owned(),
             boot_args: "quiet".to_owned(),
-            agent_version: "0.1.0".to_owned(),
+            agent_version: Some("0.1.0".to_owned()),
         },
         rootfs_size: Size::gib(1),
         opencode: None,
+        companion: true,
         parts: Vec::new(),
     }
 }
