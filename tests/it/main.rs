@@ -12,6 +12,7 @@ mod bench;
 mod completions;
 mod durability;
 mod fake;
+mod from_vm;
 mod full_disk;
 mod full_disk_build;
 mod harness;

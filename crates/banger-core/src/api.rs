@@ -109,6 +109,19 @@ pub enum MakeImage {
     Debian(BuildDebian),
     /// Of files that stay where they lie.
     Files(RegisterImage),
+    /// Of the root of a VM, which must be stopped.
+    Vm(CopyVm),
+}
+
+/// An image of a VM's root. What is on its work disk is not in it, nor what made it that VM: host
+/// keys, machine id, leases, logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CopyVm {
+    /// The VM: its name, its id, or a start of its id.
+    pub vm: String,
+    /// The image's name.
+    pub name: Name,
 }
 
 /// An image of Debian packages.

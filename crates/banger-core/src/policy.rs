@@ -16,6 +16,8 @@ pub enum Request {
     Kill,
     /// Remove it with its disks.
     Delete,
+    /// Make an image of its root.
+    Copy,
 }
 
 /// What a VM's task is at.
@@ -63,9 +65,11 @@ pub fn accept(state: &VmState, busy: Option<Busy>, request: Request) -> Decision
                 (R::Start | R::Restart, R::Stop | R::Kill | R::Delete) | (R::Stop, R::Kill) => {
                     Preempt
                 }
+                (R::Copy, R::Delete) => Preempt,
                 (R::Kill, R::Stop) | (R::Stop | R::Kill, R::Delete) => Enqueue,
                 (R::Start, _) => Deny("it is being started; wait, or stop it first"),
                 (R::Restart, _) => Deny("it is being restarted; wait, or stop it first"),
+                (R::Copy, _) => Deny("an image is being made of it; wait until it is"),
                 (R::Stop | R::Kill | R::Delete, _) => Deny("it is being stopped; wait until it is"),
             };
         }
@@ -78,6 +82,8 @@ pub fn accept(state: &VmState, busy: Option<Busy>, request: Request) -> Decision
         }
         (VmState::Defined | VmState::Provisioning, _) => Deny("it is not complete; delete it"),
         (VmState::Stopped(_), R::Stop | R::Kill) => Ignore,
+        (VmState::Stopped(_), R::Copy) => Enqueue,
+        (_, R::Copy) => Deny("it must be stopped"),
         // A daemon that failed to write may leave a VM in the middle: every request first
         // brings it to one end.
         _ => Enqueue,
@@ -90,8 +96,14 @@ mod tests {
     use crate::size::Size;
     use crate::vm::{PauseCause, StopCause};
 
-    const REQUESTS: [Request; 5] =
-        [Request::Start, Request::Stop, Request::Restart, Request::Kill, Request::Delete];
+    const REQUESTS: [Request; 6] = [
+        Request::Start,
+        Request::Stop,
+        Request::Restart,
+        Request::Kill,
+        Request::Delete,
+        Request::Copy,
+    ];
 
     fn states() -> Vec<VmState> {
         vec![

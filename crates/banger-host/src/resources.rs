@@ -17,6 +17,7 @@ use banger_core::vm::RootDisk;
 use banger_exec::{Cancel, Command, Runner, Tool};
 
 use crate::disk::grow;
+use crate::flat::flatten;
 use crate::{
     AskError, At as _, Found, Helper, HostError, clone_file, exit_handle, find, found, identify,
     is_alive, kill, scope, snapshot,
@@ -35,6 +36,18 @@ pub trait HostOps: Send + Sync {
     /// # Errors
     /// It could not be removed, or is not ours.
     fn release(&self, spec: &ResourceSpec, observed: Option<&Observed>) -> Result<(), HostError>;
+
+    /// Makes a new file of the whole root that the overlay of a VM is, which must not run: `files` are
+    /// the image's root, the overlay, and the new one.
+    ///
+    /// # Errors
+    /// A file or a program fails, or the overlay holds no whole root; a part may be left.
+    fn flatten(
+        &self,
+        driver: RootDisk,
+        files: [&Path; 3],
+        cancel: &Cancel,
+    ) -> Result<(), HostError>;
 
     /// The process that a resource stands for, if it runs.
     ///
@@ -355,6 +368,15 @@ impl HostOps for Host {
                 Ok(())
             }
         }
+    }
+
+    fn flatten(
+        &self,
+        driver: RootDisk,
+        files: [&Path; 3],
+        cancel: &Cancel,
+    ) -> Result<(), HostError> {
+        flatten(self.runner.as_ref(), driver, files, cancel)
     }
 
     fn process(

@@ -115,6 +115,9 @@ pub enum BuildError {
     /// The initramfs could not be made.
     #[error(transparent)]
     Initramfs(#[from] InitramfsError),
+    /// A file system could not be read or changed.
+    #[error(transparent)]
+    Patch(#[from] crate::ext4::PatchError),
     /// A file system could not be made.
     #[error(transparent)]
     Ext4(#[from] Ext4Error),

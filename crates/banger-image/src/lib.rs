@@ -13,6 +13,7 @@ pub mod decompress;
 pub mod elf;
 pub mod ext4;
 pub mod fetch;
+pub mod from_root;
 pub mod initramfs;
 pub mod manifest;
 pub mod modules;

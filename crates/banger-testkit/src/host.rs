@@ -8,6 +8,7 @@ use banger_core::helper::{Answer, Verb, root_device};
 use banger_core::id::VmId;
 use banger_core::net::{bridge, tap};
 use banger_core::resource::{Observed, ProcessId, ResourceSpec};
+use banger_core::vm::RootDisk;
 use banger_exec::Cancel;
 use banger_host::{AskError, Ended, Found, Helper, HostError, HostOps, Ready};
 
@@ -140,6 +141,15 @@ impl HostOps for Host {
 
     fn found(&self, _: &Path) -> Result<Vec<Found>, HostError> {
         self.call(|| Ok(Vec::new()))
+    }
+
+    fn flatten(
+        &self,
+        driver: RootDisk,
+        files: [&Path; 3],
+        cancel: &Cancel,
+    ) -> Result<(), HostError> {
+        self.call(|| self.files.flatten(driver, files, cancel))
     }
 
     fn set_apart(&self, _: &VmId, _: &[ProcessId]) -> Result<(), HostError> {

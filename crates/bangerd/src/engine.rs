@@ -26,8 +26,7 @@ use banger_core::dirs::Dirs;
 use banger_core::id::{ImageId, OperationId, VmId};
 use banger_core::image::Image;
 use banger_core::operation::{Operation, OperationKind};
-use banger_core::policy::Request;
-use banger_core::vm::{Vm, WaitFor};
+use banger_core::vm::Vm;
 use banger_exec::{Cancel, Runner};
 use banger_host::{Helper, HostOps};
 use banger_image::build::{BuildEnv, BuildError, Reporter};
@@ -36,7 +35,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::now_ms;
 use crate::engine::oplog::OpLog;
-use crate::engine::task::{Message, VmTask};
+use crate::engine::task::{Message, VmTask, Wish};
 use crate::engine::vm::{Look, VmCtx};
 use crate::error::chain;
 use crate::store::vms::VmRow;
@@ -215,16 +214,11 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such VM, or its state does not allow it.
-    pub async fn request(
-        &self,
-        vm: &VmId,
-        request: Request,
-        wait: WaitFor,
-    ) -> Result<OperationId, ApiError> {
+    pub async fn request(&self, vm: &VmId, wish: Wish) -> Result<OperationId, ApiError> {
         let gone = || ApiError::new(ErrorKind::NotFound, "the VM is gone");
         let task = self.task(vm).ok_or_else(gone)?;
         let (reply, answer) = oneshot::channel();
-        task.send(Message::Request { request, wait, reply }).map_err(|_| gone())?;
+        task.send(Message::Request { wish, reply }).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 

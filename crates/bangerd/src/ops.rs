@@ -3,6 +3,7 @@
 mod boot;
 pub mod build;
 mod change;
+mod copy;
 mod create;
 mod images;
 pub mod keys;

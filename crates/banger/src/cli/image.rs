@@ -19,8 +19,10 @@ pub enum Image {
         after_help = "Examples:\n  banger image register --name mine --rootfs root.ext4 --kernel vmlinuz\n  banger image register --name mine --rootfs root.ext4 --kernel vmlinuz --modules lib/modules/6.1.0 --boot-args 'root=/dev/vda rw console=ttyS0'\n\nThe files must not change from then on: 'banger image promote' makes copies that cannot.\nWithout --initrd banger makes an initramfs, of the modules in the root file system or of\n--modules."
     )]
     Register(RegisterImage),
-    /// Copy the files of a registered image into banger's store
-    #[command(after_help = "Example:\n  banger image promote mine")]
+    /// Copy the files of a registered image into banger's store, or make an image of a VM's root
+    #[command(
+        after_help = "Examples:\n  banger image promote mine\n  banger image promote --from-vm dev --name dev-tools\n\nThe VM must be stopped. What is on its work disk (/root) is not in the image, nor what made it\nthat VM: host keys, machine id, leases, logs."
+    )]
     Promote(PromoteImage),
     /// Delete the images that no VM uses, but for the default one
     #[command(after_help = "Examples:\n  banger image prune --dry-run\n  banger image prune --yes")]
@@ -68,8 +70,14 @@ pub struct RegisterImage {
 #[derive(Debug, Args)]
 pub struct PromoteImage {
     /// The image: name, id or start of the id
-    #[arg(value_parser = key, add = complete::an_image())]
-    pub image: String,
+    #[arg(value_parser = key, add = complete::an_image(), required_unless_present = "from_vm")]
+    pub image: Option<String>,
+    /// Make a new image of the root of this VM
+    #[arg(long, value_name = "VM", value_parser = key, add = complete::a_vm(), requires = "name", conflicts_with = "image")]
+    pub from_vm: Option<String>,
+    /// The new image's name
+    #[arg(long, requires = "from_vm")]
+    pub name: Option<Name>,
     #[command(flatten)]
     pub format: Format,
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use banger_core::api::{self, ImageInfo, MakeImage};
+use banger_core::api::{self, CopyVm, ImageInfo, MakeImage};
 use banger_core::image::{Image, Source};
 use banger_core::operation::Object;
 use banger_core::size::Size;
@@ -111,8 +111,12 @@ async fn make(request: &MakeImage, json: bool) -> Result<ExitCode, CommandError>
 }
 
 async fn promote(args: PromoteImage) -> Result<ExitCode, CommandError> {
-    let (client, json) = (daemon::connect().await?, args.format.json);
-    let path = format!("/v1/images/{}/promote", args.image);
+    let json = args.format.json;
+    if let (Some(vm), Some(name)) = (args.from_vm, args.name) {
+        return make(&MakeImage::Vm(CopyVm { vm, name }), json).await;
+    }
+    let client = daemon::connect().await?;
+    let path = format!("/v1/images/{}/promote", args.image.unwrap_or_default());
     let done = follow::run::<()>(&client, (Method::POST, &path), None, true, json).await?;
     if let (Some(Object::Image(image)), false) = (done, json) {
         output::line(&format!("all files of '{}' are in banger's store", image.name));

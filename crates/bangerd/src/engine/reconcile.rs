@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 
 use banger_core::operation::{Failure, Object, Operation, OperationKind, Outcome};
-use banger_core::policy::Request;
 use banger_core::resource::{ResourceSpec, Role};
-use banger_core::vm::{StopCause, Vm, VmState, Vmm, WaitFor};
+use banger_core::vm::{StopCause, Vm, VmState, Vmm};
 
 use crate::clock::now_ms;
 use crate::engine::Engine;
 use crate::engine::network::OWNER;
+use crate::engine::task::Wish;
 use crate::engine::vm::{VmCtx, released};
 use crate::error::OpError;
 use crate::store::{images, journal, operations, vms};
@@ -54,7 +54,7 @@ impl Engine {
             let vm = ctx.vm().id;
             self.spawn_task(ctx);
             if matches!(then, Then::Stop)
-                && let Err(error) = self.request(&vm, Request::Stop, WaitFor::Agent).await
+                && let Err(error) = self.request(&vm, Wish::Stop).await
             {
                 tracing::error!(%vm, %error, "a VM that was being stopped runs on");
             }

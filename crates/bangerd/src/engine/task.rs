@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use banger_core::api::{ApiError, ChangeVm, ErrorKind};
 use banger_core::id::OperationId;
+use banger_core::name::Name;
 use banger_core::operation::{Failure, Object, OperationKind, Outcome};
 use banger_core::policy::{self, Busy, Decision, Request};
 use banger_core::resource::ProcessId;
@@ -30,9 +31,7 @@ pub enum Message {
     /// A client's request.
     Request {
         /// What.
-        request: Request,
-        /// How far a start waits.
-        wait: WaitFor,
+        wish: Wish,
         /// The operation that was begun.
         reply: oneshot::Sender<Result<OperationId, ApiError>>,
     },
@@ -45,17 +44,47 @@ pub enum Message {
     },
 }
 
+/// A request with what it takes.
+#[derive(Debug, Clone)]
+pub enum Wish {
+    /// [`Request::Start`], so far.
+    Start(WaitFor),
+    /// [`Request::Stop`].
+    Stop,
+    /// [`Request::Restart`], so far.
+    Restart(WaitFor),
+    /// [`Request::Kill`].
+    Kill,
+    /// [`Request::Delete`].
+    Delete,
+    /// [`Request::Copy`], as an image of that name.
+    Copy(Name),
+}
+
+impl Wish {
+    fn request(&self) -> Request {
+        match self {
+            Self::Start(_) => Request::Start,
+            Self::Stop => Request::Stop,
+            Self::Restart(_) => Request::Restart,
+            Self::Kill => Request::Kill,
+            Self::Delete => Request::Delete,
+            Self::Copy(_) => Request::Copy,
+        }
+    }
+}
+
 #[derive(Clone)]
 enum Job {
     Create { start: Option<WaitFor> },
-    Request { request: Request, wait: WaitFor },
+    Wish(Wish),
 }
 
 impl Job {
     fn busy(&self) -> Busy {
         match self {
             Self::Create { .. } => Busy::Create,
-            Self::Request { request, .. } => Busy::Request(*request),
+            Self::Wish(wish) => Busy::Request(wish.request()),
         }
     }
 }
@@ -146,13 +175,12 @@ impl VmTask {
             }
             match job {
                 Job::Create { start } => ctx.create(&log, start).await,
-                Job::Request { request: Request::Start, wait } => ctx.start_op(&log, wait).await,
-                Job::Request { request: Request::Stop, .. } => ctx.stop_op(&log).await,
-                Job::Request { request: Request::Restart, wait } => {
-                    ctx.restart_op(&log, wait).await
-                }
-                Job::Request { request: Request::Kill, .. } => ctx.kill_op(&log).await,
-                Job::Request { request: Request::Delete, .. } => ctx.delete_op(&log).await,
+                Job::Wish(Wish::Start(wait)) => ctx.start_op(&log, wait).await,
+                Job::Wish(Wish::Stop) => ctx.stop_op(&log).await,
+                Job::Wish(Wish::Restart(wait)) => ctx.restart_op(&log, wait).await,
+                Job::Wish(Wish::Kill) => ctx.kill_op(&log).await,
+                Job::Wish(Wish::Delete) => ctx.delete_op(&log).await,
+                Job::Wish(Wish::Copy(name)) => ctx.copy_op(&log, name).await,
             }
         })
     }
@@ -160,8 +188,8 @@ impl VmTask {
     async fn take(&mut self, message: Message) {
         match message {
             Message::Create { log, start } => self.queue.push_back((Job::Create { start }, log)),
-            Message::Request { request, wait, reply } => {
-                let answer = self.decide(request, wait).await;
+            Message::Request { wish, reply } => {
+                let answer = self.decide(wish).await;
                 // A client that went away did not cancel.
                 let _ = reply.send(answer);
             }
@@ -178,14 +206,19 @@ impl VmTask {
         }
     }
 
-    async fn decide(&mut self, request: Request, wait: WaitFor) -> Result<OperationId, ApiError> {
-        let vm = self.ctx.vm();
+    async fn decide(&mut self, wish: Wish) -> Result<OperationId, ApiError> {
+        let (vm, request) = (self.ctx.vm(), wish.request());
         let last = self.queue.back().or(self.current.as_ref());
         let busy = last.map(|(job, _)| job.busy());
         let decision = policy::accept(&vm.state, busy, request);
         if let Decision::Deny(reason) = decision {
             let message = format!("cannot {} '{}': {reason}", verb(request), vm.name);
-            return Err(ApiError::new(ErrorKind::Conflict, message));
+            let error = ApiError::new(ErrorKind::Conflict, message);
+            let runs = request == Request::Copy && vm.state.is_active();
+            return Err(match runs {
+                true => error.remedy(format!("banger vm stop {}", vm.name)),
+                false => error,
+            });
         }
         let begun = self.engine.begin(kind(request), vm.name.as_str(), Some(vm.id.clone())).await;
         let log = begun.map_err(store_error)?;
@@ -201,7 +234,7 @@ impl VmTask {
                 log.cancel().cancel();
             }
         }
-        self.queue.push_back((Job::Request { request, wait }, log));
+        self.queue.push_back((Job::Wish(wish), log));
         Ok(id)
     }
 }
@@ -209,7 +242,7 @@ impl VmTask {
 /// Ends an operation on a VM that was removed before its turn came.
 async fn finish_gone(log: &OpLog, job: &Job) {
     log.finish(match job {
-        Job::Request { request: Request::Delete, .. } => Outcome::Succeeded { object: None },
+        Job::Wish(Wish::Delete) => Outcome::Succeeded { object: None },
         _ => Outcome::Failed {
             failure: Failure { message: "the VM was removed".to_owned(), ..Failure::default() },
         },
@@ -224,6 +257,7 @@ fn kind(request: Request) -> OperationKind {
         Request::Restart => OperationKind::VmRestart,
         Request::Kill => OperationKind::VmKill,
         Request::Delete => OperationKind::VmDelete,
+        Request::Copy => OperationKind::ImagePromote,
     }
 }
 
@@ -234,6 +268,7 @@ fn verb(request: Request) -> &'static str {
         Request::Restart => "restart",
         Request::Kill => "kill",
         Request::Delete => "delete",
+        Request::Copy => "make an image of",
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use banger_core::api::{ApiError, BuildDebian, ErrorKind, MakeImage, RegisterImage};
+use banger_core::api::{ApiError, BuildDebian, CopyVm, ErrorKind, MakeImage, RegisterImage};
 use banger_core::id::OperationId;
 use banger_core::operation::OperationKind;
 use banger_core::size::Size;
@@ -13,6 +13,7 @@ use banger_image::register::{RegisterRequest, register};
 
 use crate::clock::now;
 use crate::engine::Engine;
+use crate::engine::task::Wish;
 
 /// What a root file system may have: the smallest Debian with a kernel just fits into the first.
 const ROOT_SIZES: RangeInclusive<Size> = Size::mib(512)..=Size::gib(4096);
@@ -26,6 +27,11 @@ impl Engine {
         match request {
             MakeImage::Debian(request) => self.build_debian(request).await,
             MakeImage::Files(request) => self.register(request).await,
+            MakeImage::Vm(CopyVm { vm, name }) => {
+                let vm = self.vm(&vm).await?.vm;
+                self.check_image_name(&name).await?;
+                self.request(&vm.id, Wish::Copy(name)).await
+            }
         }
     }
 
@@ -51,7 +57,7 @@ impl Engine {
                 opencode: request.opencode,
                 created_at: now(),
             };
-            build(&request, env, staging, reporter)
+            Ok(build(&request, env, staging, reporter)?)
         };
         self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
     }
@@ -69,7 +75,7 @@ impl Engine {
         };
         let name = request.name.clone();
         let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
-            register(id, &request, env, staging, reporter)
+            Ok(register(id, &request, env, staging, reporter)?)
         };
         self.make_image(OperationKind::ImageRegister, &name, Box::new(make)).await
     }

@@ -10,7 +10,7 @@ use banger_core::image::Image;
 use banger_core::name::Name;
 use banger_core::operation::{EventKind, Object, OperationKind, Outcome};
 use banger_core::resource::{Observed, ResourceSpec};
-use banger_image::build::{BuildEnv, BuildError, Reporter};
+use banger_image::build::{BuildEnv, Reporter};
 use banger_image::namespace::Namespace;
 use tokio::runtime::Handle;
 
@@ -25,9 +25,8 @@ use crate::store::{StoreError, images};
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
 /// Puts the files of the image of that id into an empty folder.
-pub(crate) type Make = Box<
-    dyn FnOnce(ImageId, &BuildEnv<'_>, &Path, &dyn Reporter) -> Result<Image, BuildError> + Send,
->;
+pub(crate) type Make =
+    Box<dyn FnOnce(ImageId, &BuildEnv<'_>, &Path, &dyn Reporter) -> Result<Image, OpError> + Send>;
 
 impl Engine {
     /// Begins to make an image.
@@ -40,10 +39,7 @@ impl Engine {
         name: &Name,
         make: Make,
     ) -> Result<OperationId, ApiError> {
-        let known = self.store.read(|db| images::list(db)).await.map_err(store_error)?;
-        if known.iter().any(|image| image.name == *name) {
-            return Err(store_error(StoreError::NameTaken(name.to_string())));
-        }
+        self.check_image_name(name).await?;
         let log = self.begin(kind, name.as_str(), None).await.map_err(store_error)?;
         let id = log.id().clone();
         let engine = self.clone();
@@ -55,7 +51,17 @@ impl Engine {
         Ok(id)
     }
 
-    async fn run_make(&self, log: &OpLog, make: Make) -> Outcome {
+    /// Fails if there is an image of that name.
+    pub(crate) async fn check_image_name(&self, name: &Name) -> Result<(), ApiError> {
+        let known = self.store.read(|db| images::list(db)).await.map_err(store_error)?;
+        if known.iter().any(|image| image.name == *name) {
+            return Err(store_error(StoreError::NameTaken(name.to_string())));
+        }
+        Ok(())
+    }
+
+    /// Makes an image, and says how that ended.
+    pub(crate) async fn run_make(&self, log: &OpLog, make: Make) -> Outcome {
         let image_id = ImageId::from_bits(rand::random());
         let result = self.try_make(log, make, &image_id).await;
         let mut rollback = Vec::new();
@@ -129,7 +135,7 @@ impl Engine {
         if image.is_ok() {
             reporter.end_stage();
         }
-        Ok(image?)
+        image
     }
 
     /// Moves a whole image to its place and makes it known.

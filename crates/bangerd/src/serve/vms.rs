@@ -6,8 +6,9 @@ use axum::http::StatusCode;
 use banger_core::api::{ApiError, ChangeVm, CreateVm, ErrorKind, Secrets, SshAccess, StartVm};
 use banger_core::dirs::vm_files;
 use banger_core::operation::Operation;
-use banger_core::policy::Request;
-use banger_core::vm::{Vm, WaitFor};
+use banger_core::vm::Vm;
+
+use crate::engine::task::Wish;
 use serde::Deserialize;
 
 use crate::ops::keys;
@@ -65,16 +66,11 @@ pub(super) async fn create_vm(
     accepted(&shared, id).await
 }
 
-async fn request(
-    shared: &Shared,
-    key: &VmKey,
-    request: Request,
-    wait: WaitFor,
-) -> Reply<(StatusCode, Json<Operation>)> {
+async fn request(shared: &Shared, key: &VmKey, wish: Wish) -> Reply<(StatusCode, Json<Operation>)> {
     let (engine, key) = (shared.engine.clone(), key.vm.clone());
     let begun = async move {
         let vm = engine.vm(&key).await?.vm;
-        engine.request(&vm.id, request, wait).await
+        engine.request(&vm.id, wish).await
     };
     accepted(shared, whole(begun).await?).await
 }
@@ -93,7 +89,7 @@ pub(super) async fn start_vm(
     Key(key): Key<VmKey>,
     Body(body): Body<StartVm>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    request(&shared, &key, Request::Start, body.wait).await
+    request(&shared, &key, Wish::Start(body.wait)).await
 }
 
 /// Stops a VM, if it runs, and starts it
@@ -110,7 +106,7 @@ pub(super) async fn restart_vm(
     Key(key): Key<VmKey>,
     Body(body): Body<StartVm>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    request(&shared, &key, Request::Restart, body.wait).await
+    request(&shared, &key, Wish::Restart(body.wait)).await
 }
 
 /// Stops a VM: its guest shuts down
@@ -126,7 +122,7 @@ pub(super) async fn stop_vm(
     State(shared): State<Shared>,
     Key(key): Key<VmKey>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    request(&shared, &key, Request::Stop, WaitFor::Agent).await
+    request(&shared, &key, Wish::Stop).await
 }
 
 /// Ends a VM at once, as if its power were cut
@@ -142,7 +138,7 @@ pub(super) async fn kill_vm(
     State(shared): State<Shared>,
     Key(key): Key<VmKey>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    request(&shared, &key, Request::Kill, WaitFor::Agent).await
+    request(&shared, &key, Wish::Kill).await
 }
 
 /// Deletes a VM with its disks, whatever its state
@@ -158,7 +154,7 @@ pub(super) async fn delete_vm(
     State(shared): State<Shared>,
     Key(key): Key<VmKey>,
 ) -> Reply<(StatusCode, Json<Operation>)> {
-    request(&shared, &key, Request::Delete, WaitFor::Agent).await
+    request(&shared, &key, Wish::Delete).await
 }
 
 /// Changes what a VM is made of

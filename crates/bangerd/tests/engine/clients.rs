@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use banger_core::api::{ApiError, CreateVm, ErrorKind};
 use banger_core::operation::Outcome;
-use banger_core::policy::Request;
 use banger_core::vm::WaitFor;
 use banger_testkit::Life;
 use bangerd::engine::Engine;
+use bangerd::engine::task::Wish;
 use proptest::prelude::*;
 
 use crate::scene::{Scene, end_of};
@@ -16,7 +16,7 @@ use crate::scene::{Scene, end_of};
 #[derive(Debug, Clone, Copy)]
 struct Act {
     /// Create the VM if none.
-    request: Option<Request>,
+    request: Option<Wish>,
     cancel: bool,
     pause_us: u64,
 }
@@ -24,11 +24,11 @@ struct Act {
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let request = prop_oneof![
         3 => Just(None),
-        3 => Just(Some(Request::Start)),
-        2 => Just(Some(Request::Stop)),
-        1 => Just(Some(Request::Restart)),
-        1 => Just(Some(Request::Kill)),
-        1 => Just(Some(Request::Delete)),
+        3 => Just(Some(Wish::Start(WaitFor::Agent))),
+        2 => Just(Some(Wish::Stop)),
+        1 => Just(Some(Wish::Restart(WaitFor::Agent))),
+        1 => Just(Some(Wish::Kill)),
+        1 => Just(Some(Wish::Delete)),
     ];
     let act = (request, prop::bool::weighted(0.2), 0_u64..8_000)
         .prop_map(|(request, cancel, pause_us)| Act { request, cancel, pause_us });
@@ -49,7 +49,7 @@ async fn client(engine: &Engine, acts: &[Act]) {
                 engine.create(create).await
             }
             Some(request) => match engine.vm("dev").await {
-                Ok(row) => engine.request(&row.vm.id, request, WaitFor::Agent).await,
+                Ok(row) => engine.request(&row.vm.id, request).await,
                 Err(error) => Err(error),
             },
         };

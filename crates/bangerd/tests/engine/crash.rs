@@ -1,10 +1,10 @@
 //! The daemon killed before and after everything that it writes down or does
 //! to the host; then the one that puts it right, too.
 
-use banger_core::policy::Request;
 use banger_core::vm::{VmState, Vmm};
 use banger_testkit::Life;
 use bangerd::engine::Engine;
+use bangerd::engine::task::Wish;
 
 use crate::scene::{
     Scene, ask, build_image, change_home, create, create_limited, elsewhere, fill, give_more,
@@ -74,33 +74,37 @@ fn create_with_a_new_seed_is_survived() {
 
 #[test]
 fn start_is_survived() {
-    killed_at_every_step(stopped, async |engine| drop(ask(engine, "dev", Request::Start).await));
+    killed_at_every_step(stopped, async |engine| {
+        drop(ask(engine, "dev", Wish::Start(WaitFor::Agent)).await)
+    });
 }
 
 #[test]
 fn start_of_a_guest_that_boots_twice_is_survived() {
-    let start = async |engine: &Engine| drop(ask(engine, "dev", Request::Start).await);
+    let start = async |engine: &Engine| drop(ask(engine, "dev", Wish::Start(WaitFor::Agent)).await);
     killed_where(Scene::new, |scene| scene.world.boot_badly(1), stopped, start);
 }
 
 #[test]
 fn stop_is_survived() {
-    killed_at_every_step(running, async |engine| drop(ask(engine, "dev", Request::Stop).await));
+    killed_at_every_step(running, async |engine| drop(ask(engine, "dev", Wish::Stop).await));
 }
 
 #[test]
 fn restart_is_survived() {
-    killed_at_every_step(running, async |engine| drop(ask(engine, "dev", Request::Restart).await));
+    killed_at_every_step(running, async |engine| {
+        drop(ask(engine, "dev", Wish::Restart(WaitFor::Agent)).await)
+    });
 }
 
 #[test]
 fn kill_is_survived() {
-    killed_at_every_step(running, async |engine| drop(ask(engine, "dev", Request::Kill).await));
+    killed_at_every_step(running, async |engine| drop(ask(engine, "dev", Wish::Kill).await));
 }
 
 #[test]
 fn delete_is_survived() {
-    killed_at_every_step(running, async |engine| drop(ask(engine, "dev", Request::Delete).await));
+    killed_at_every_step(running, async |engine| drop(ask(engine, "dev", Wish::Delete).await));
 }
 
 #[test]
@@ -110,17 +114,19 @@ fn create_with_firecracker_is_survived() {
 
 #[test]
 fn restart_with_firecracker_is_survived() {
-    killed_with_firecracker(running, async |e| drop(ask(e, "dev", Request::Restart).await));
+    killed_with_firecracker(running, async |e| {
+        drop(ask(e, "dev", Wish::Restart(WaitFor::Agent)).await)
+    });
 }
 
 #[test]
 fn kill_with_firecracker_is_survived() {
-    killed_with_firecracker(running, async |e| drop(ask(e, "dev", Request::Kill).await));
+    killed_with_firecracker(running, async |e| drop(ask(e, "dev", Wish::Kill).await));
 }
 
 #[test]
 fn delete_with_firecracker_is_survived() {
-    killed_with_firecracker(running, async |e| drop(ask(e, "dev", Request::Delete).await));
+    killed_with_firecracker(running, async |e| drop(ask(e, "dev", Wish::Delete).await));
 }
 
 #[test]
@@ -130,7 +136,7 @@ fn a_pause_is_survived() {
         fill(engine).await;
         give_more(engine).await;
         assert_eq!(engine.vms()[0].state, VmState::Running);
-        drop(ask(engine, "dev", Request::Stop).await);
+        drop(ask(engine, "dev", Wish::Stop).await);
     });
 }
 

@@ -5,10 +5,10 @@ use std::fs;
 use banger_core::api::ChangeVm;
 use banger_core::dirs::vm_files;
 use banger_core::operation::{Event, EventKind, Outcome};
-use banger_core::policy::Request;
 use banger_core::size::Size;
 use banger_core::vm::VmState;
 use banger_testkit::Life;
+use bangerd::engine::task::Wish;
 use bangerd::store::operations;
 
 use crate::scene::{Scene, ask, create};
@@ -24,7 +24,9 @@ fn a_disk_removed_by_hand_is_told_and_not_made_anew() {
         fs::rename(&disk, &aside).unwrap();
         scene
             .live(&Life::default(), async |engine| {
-                let Outcome::Failed { failure } = ask(engine, "dev", Request::Start).await else {
+                let Outcome::Failed { failure } =
+                    ask(engine, "dev", Wish::Start(WaitFor::Agent)).await
+                else {
                     panic!("started without {}", disk.display());
                 };
                 let told = format!("the VM's disk {} is gone", disk.display());
@@ -51,7 +53,8 @@ fn a_guest_that_does_not_boot_well_is_booted_again() {
         let vm = engine.vm("dev").await.unwrap().vm;
         assert_eq!(vm.state, VmState::Running);
         scene.world.boot_badly(3);
-        let Outcome::Failed { failure } = ask(engine, "dev", Request::Restart).await else {
+        let Outcome::Failed { failure } = ask(engine, "dev", Wish::Restart(WaitFor::Agent)).await
+        else {
             panic!("started with a wrong timer");
         };
         assert_eq!(
@@ -82,7 +85,7 @@ fn a_delete_takes_the_disk_that_was_meant_and_no_other() {
             let name = Some(first.as_str().parse().unwrap());
             engine.change(&second, ChangeVm { name, ..ChangeVm::default() }).await.unwrap();
             assert_eq!(engine.vm(first.as_str()).await.unwrap().vm.id, first);
-            ask(engine, first.as_str(), Request::Delete).await;
+            ask(engine, first.as_str(), Wish::Delete).await;
             second
         })
         .unwrap();

@@ -4,10 +4,10 @@
 use std::cell::Cell;
 
 use banger_core::operation::{Failure, Outcome};
-use banger_core::policy::Request;
 use banger_core::vm::Vmm;
 use banger_testkit::{Fault, Life};
 use bangerd::engine::Engine;
+use bangerd::engine::task::Wish;
 
 use crate::scene::{Scene, ask, build_image, change_home, create};
 
@@ -50,7 +50,7 @@ fn failed_where(
             // The next request of the same daemon finds a way out; of every other host, it
             // is the next daemon that does.
             if struck && call % 2 == 0 && engine.vm("dev").await.is_ok() {
-                let deleted = ask(engine, "dev", Request::Delete).await;
+                let deleted = ask(engine, "dev", Wish::Delete).await;
                 assert!(matches!(deleted, Outcome::Succeeded { .. }), "{deleted:?}");
             }
             struck.then_some(outcome)
@@ -93,19 +93,19 @@ async fn stopped(engine: &Engine) {
 }
 
 async fn start(engine: &Engine) -> Outcome {
-    ask(engine, "dev", Request::Start).await
+    ask(engine, "dev", Wish::Start(WaitFor::Agent)).await
 }
 
 async fn stop(engine: &Engine) -> Outcome {
-    ask(engine, "dev", Request::Stop).await
+    ask(engine, "dev", Wish::Stop).await
 }
 
 async fn restart(engine: &Engine) -> Outcome {
-    ask(engine, "dev", Request::Restart).await
+    ask(engine, "dev", Wish::Restart(WaitFor::Agent)).await
 }
 
 async fn delete(engine: &Engine) -> Outcome {
-    ask(engine, "dev", Request::Delete).await
+    ask(engine, "dev", Wish::Delete).await
 }
 
 #[test]

@@ -12,13 +12,13 @@ use banger_core::id::{ImageId, OperationId};
 use banger_core::image::{BootSet, Image, InPlace, Source, files};
 use banger_core::net::bridge;
 use banger_core::operation::Outcome;
-use banger_core::policy::Request;
 use banger_core::resource::ResourceSpec;
 use banger_core::size::Size;
 use banger_core::vm::{Vm, VmState, Vmm, WaitFor};
 use banger_exec::Cancel;
 use banger_image::build::BuildError;
 use banger_testkit::{Faults, Host, Life, Programs, Root, World};
+use bangerd::engine::task::Wish;
 use bangerd::engine::{Build, Engine, Parts};
 use bangerd::store::{Store, images, journal, operations, vms};
 use std::time::Duration;
@@ -196,7 +196,7 @@ impl Scene {
                 if vm.spec.overlay.is_some() {
                     give_more(engine).await;
                 }
-                for request in [Request::Start, Request::Delete] {
+                for request in [Wish::Start(WaitFor::Agent), Wish::Delete] {
                     let outcome = ask(engine, vm.name.as_str(), request).await;
                     assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
                 }
@@ -255,9 +255,9 @@ pub async fn change_home(engine: &Engine) {
 }
 
 /// Asks for something of a VM.
-pub async fn ask(engine: &Engine, name: &str, request: Request) -> Outcome {
+pub async fn ask(engine: &Engine, name: &str, request: Wish) -> Outcome {
     let id = engine.vm(name).await.unwrap().vm.id;
-    outcome(engine, engine.request(&id, request, WaitFor::Agent).await).await
+    outcome(engine, engine.request(&id, request).await).await
 }
 
 /// Builds the image `new`.
