@@ -1,4 +1,12 @@
-//! Making ext4 file systems in files, without mounting anything.
+//! ext4 file systems in files, without mounting anything: making them here,
+//! reading and changing them by [`Disk`].
+
+mod debugfs;
+mod error;
+mod patch;
+mod read;
+mod recover;
+mod walk;
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -10,6 +18,12 @@ use banger_core::size::Size;
 use banger_exec::{Cancel, Command, ExecError, Runner, Tool};
 
 use crate::namespace::Namespace;
+
+pub use debugfs::Disk;
+pub use error::PatchError;
+pub use patch::Change;
+pub use read::{Kind, Stat};
+pub use recover::recover;
 
 /// Label of an image's root file system.
 pub const ROOT_LABEL: &str = "banger-root";
