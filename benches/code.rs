@@ -83,6 +83,7 @@ fn vms(count: u64) -> Vec<Vm> {
         state: VmState::Stopped(StopCause::Requested),
         created_at: 1_700_000_000,
         complete: true,
+        temporary: false,
         lease: None,
         run: None,
     };

@@ -9,6 +9,7 @@ mod bad_image;
 mod bad_input;
 mod bad_state;
 mod bench;
+mod build_from;
 mod completions;
 mod durability;
 mod fake;

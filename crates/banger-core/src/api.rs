@@ -1,10 +1,12 @@
 //! Requests and errors of the daemon's API; its objects are the other modules'.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::dirs::vm_files;
+use crate::id::VmId;
 use crate::image::Image;
 use crate::name::Name;
 use crate::size::Size;
@@ -111,6 +113,51 @@ pub enum MakeImage {
     Files(RegisterImage),
     /// Of the root of a VM, which must be stopped.
     Vm(CopyVm),
+    /// From another image, in a VM for that alone.
+    Image(BuildFrom),
+}
+
+/// An image from another: its root gets copies, then packages, then what scripts make of it. All
+/// paths but those in the guest are absolute, on the daemon's host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BuildFrom {
+    /// The image to begin with: its name, its id, or a start of its id.
+    pub image: String,
+    /// The new image's name.
+    pub name: Name,
+    /// The root file system's size, in bytes; none is that of the image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// Virtual CPUs while it is built; none are those of a new VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vcpus: Option<u32>,
+    /// Memory while it is built, in bytes; none is that of a new VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// Files and folders to copy into the root, as root's.
+    #[serde(default)]
+    pub copies: Vec<CopyIn>,
+    /// The folder of a kernel's modules, which go into `/lib/modules`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<String>,
+    /// Packages to install, by what the guest has: apt, apk or xbps.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// Scripts to run in the guest, by root in `/`.
+    #[serde(default)]
+    pub scripts: Vec<String>,
+}
+
+/// A copy into the root of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ImageCopy)]
+pub struct CopyIn {
+    /// A file, or a folder of which all that is in it is copied.
+    pub from: String,
+    /// Its place in the guest, absolute.
+    pub to: String,
 }
 
 /// An image of a VM's root. What is on its work disk is not in it, nor what made it that VM: host
@@ -233,6 +280,19 @@ pub struct SshAccess {
     pub known_hosts: PathBuf,
     /// The name by which it is pinned.
     pub host_key_alias: String,
+}
+
+impl SshAccess {
+    /// That to a VM whose folder is `dir`, with the private key `key`.
+    #[must_use]
+    pub fn of(id: &VmId, key: PathBuf, dir: &Path) -> Self {
+        Self {
+            user: "root".to_owned(),
+            key,
+            known_hosts: vm_files::known_hosts(dir),
+            host_key_alias: id.to_string(),
+        }
+    }
 }
 
 /// `GET /v1/vms/{vm}/secrets`.

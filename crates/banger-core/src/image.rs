@@ -130,6 +130,8 @@ pub enum Source {
     },
     /// Files of the person's.
     Registered,
+    /// Another image, in a VM for that alone.
+    Image,
     /// A VM's root.
     Vm {
         /// The name that it had.

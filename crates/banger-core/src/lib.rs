@@ -22,4 +22,5 @@ pub mod operation;
 pub mod policy;
 pub mod resource;
 pub mod size;
+pub mod ssh;
 pub mod vm;

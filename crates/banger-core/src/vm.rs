@@ -180,6 +180,9 @@ pub struct Vm {
     /// Whether its making is complete: it was made not to be started, or its
     /// agent has answered once. Until then a failure undoes all of it.
     pub complete: bool,
+    /// Whether an image is built in it: it is shown to nobody, and goes with the build.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub temporary: bool,
     /// What it has of the network `nat`, from its first start on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Lease>,

@@ -1,5 +1,6 @@
 //! Running a program to its end.
 
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -29,7 +30,11 @@ enum End {
 pub(crate) fn capture(program: &Path, command: &Command) -> Result<Output, ExecError> {
     let start_error = |source| ExecError::Start { command: command.to_string(), source };
     let mut process = base(program, command);
-    process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let stdin = match &command.stdin_file {
+        Some(path) => File::open(path).map_err(start_error)?.into(),
+        None => Stdio::piped(),
+    };
+    process.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     die_with_parent(&mut process);
     let mut child = process.spawn().map_err(start_error)?;
 

@@ -43,6 +43,7 @@ pub struct Command {
     pub(crate) timeout: Duration,
     pub(crate) cancel: Cancel,
     pub(crate) stdin: Vec<u8>,
+    pub(crate) stdin_file: Option<PathBuf>,
     pub(crate) on_line: Option<OnLine>,
     pub(crate) also_ok: Option<i32>,
 }
@@ -59,6 +60,7 @@ impl Command {
             timeout: DEFAULT_TIMEOUT,
             cancel: Cancel::default(),
             stdin: Vec::new(),
+            stdin_file: None,
             on_line: None,
             also_ok: None,
         }
@@ -118,6 +120,13 @@ impl Command {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
+        self
+    }
+
+    /// The file that it reads as standard input, whatever is in [`Self::stdin`].
+    #[must_use]
+    pub fn stdin_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.stdin_file = Some(path.into());
         self
     }
 

@@ -128,7 +128,6 @@ pub fn dig_holes(path: &Path) -> Result<(), HostError> {
     dig().at("give back the holes of", path)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this crate is where host effects live")]
 fn punch(file: &File, at: u64, length: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags as F;
     match rustix::fs::fallocate(file, F::PUNCH_HOLE | F::KEEP_SIZE, at, length) {

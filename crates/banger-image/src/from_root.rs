@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use banger_core::id::ImageId;
 use banger_core::image::{Image, Parent, Source, files};
 use banger_core::name::Name;
+use banger_core::size::Size;
 
 use crate::build::{BuildEnv, BuildError, Reporter};
 use crate::ext4::{Change, Disk, Kind, recover};
@@ -91,6 +92,7 @@ pub fn finish(
     for name in &names {
         seal(&staging.join(name))?;
     }
+    let length = fs::metadata(&rootfs).map_err(BuildError::io("read", &rootfs))?.len();
     let parent = request.parent.clone();
     let parts = parts::record(staging, &names);
     let image = Image {
@@ -101,7 +103,7 @@ pub fn finish(
         in_place: None,
         created_at: request.created_at,
         boot_set: parent.boot_set,
-        rootfs_size: parent.rootfs_size,
+        rootfs_size: Size::bytes(length),
         opencode: parent.opencode,
         companion: parent.companion,
         parts: parts.map_err(BuildError::io("read the files in", staging))?,

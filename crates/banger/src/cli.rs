@@ -13,7 +13,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use bench::{Bench, BenchCreate, BenchList, BenchProxy, BenchStart};
 pub use guest::{Forward, Logs, Ports, Rename, ResizeOverlay, Set, Stats};
 pub use host::{Completions, Config, Doctor, Shell, SshConfig};
-pub use image::{Build, BuildDebian, Image, PromoteImage, PruneImages, RegisterImage};
+pub use image::{
+    Build, BuildDebian, BuildFrom, Distribution, Image, PromoteImage, PruneImages, RegisterImage,
+};
 
 use crate::complete;
 

@@ -114,7 +114,7 @@ impl Engine {
     }
 
     /// Begins an operation in one transaction with `work`.
-    async fn begin_with(
+    pub(crate) async fn begin_with(
         &self,
         kind: OperationKind,
         target: &str,
@@ -256,6 +256,7 @@ impl Engine {
     pub async fn vm(&self, key: &str) -> Result<VmRow, ApiError> {
         let wanted = key.to_owned();
         let found = self.store.read(move |db| vms::find(db, &wanted)).await.map_err(store_error)?;
+        let found = found.into_iter().filter(|row| !row.vm.temporary).collect();
         only(found, "VM", key, "see 'banger vm list'")
     }
 

@@ -108,6 +108,16 @@ pub enum OpError {
     /// An image could not be built.
     #[error("the image could not be built")]
     Build(#[from] BuildError),
+    /// Something failed in the guest that an image is built in.
+    #[error("{what} failed with {status}:\n{said}")]
+    Guest {
+        /// What.
+        what: String,
+        /// How.
+        status: String,
+        /// The end of what was said.
+        said: String,
+    },
     /// The work seed could not be made.
     #[error("the home of the VM could not be made")]
     Seed(#[from] SeedError),

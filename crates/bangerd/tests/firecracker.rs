@@ -46,6 +46,7 @@ fn vm() -> Vm {
         state: VmState::Starting,
         created_at: 0,
         complete: false,
+        temporary: false,
         lease: Some(Lease::of([172, 28, 0, 2].into())),
         run: None,
     }

@@ -12,8 +12,13 @@ use crate::complete;
 #[derive(Debug, Subcommand)]
 pub enum Image {
     /// Build an image
-    #[command(subcommand, arg_required_else_help = true)]
-    Build(Build),
+    #[command(
+        arg_required_else_help = true,
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "Examples:\n  banger image build debian\n  banger image build --from debian --name dev --package build-essential --run setup.sh\n  banger image build --from debian --name big --size 32G --copy ./dotfiles:/etc/skel\n\nWith --from, a VM is made of that image for the build alone: --copy comes first, then --modules,\n--package and --run. The new image has the boot set of the old one."
+    )]
+    Build(Box<Build>),
     /// Make an image of files that stay where they lie
     #[command(
         after_help = "Examples:\n  banger image register --name mine --rootfs root.ext4 --kernel vmlinuz\n  banger image register --name mine --rootfs root.ext4 --kernel vmlinuz --modules lib/modules/6.1.0 --boot-args 'root=/dev/vda rw console=ttyS0'\n\nThe files must not change from then on: 'banger image promote' makes copies that cannot.\nWithout --initrd banger makes an initramfs, of the modules in the root file system or of\n--modules."
@@ -115,8 +120,57 @@ pub struct DeleteImage {
     pub format: Format,
 }
 
+#[derive(Debug, Args)]
+pub struct Build {
+    #[command(subcommand)]
+    pub distribution: Option<Distribution>,
+    #[command(flatten)]
+    pub from: BuildFrom,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildFrom {
+    /// The image to begin with: name, id or start of the id
+    #[arg(long, value_name = "IMAGE", required = true, value_parser = key, add = complete::an_image())]
+    pub from: Option<String>,
+    /// The new image's name
+    #[arg(long, required = true)]
+    pub name: Option<Name>,
+    /// The root file system's size [default: that of the image]
+    #[arg(long)]
+    pub size: Option<Size>,
+    /// Copy a file, or what is in a folder, to a place in the root; may be given several times
+    #[arg(long = "copy", value_name = "SRC:DST", value_parser = copy)]
+    pub copies: Vec<(PathBuf, String)>,
+    /// The folder of a kernel's modules, to go into /lib/modules
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub modules: Option<PathBuf>,
+    /// A package to install, by apt, apk or xbps; may be given several times
+    #[arg(long = "package", value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// A script to run in the guest, by root in /; may be given several times
+    #[arg(long = "run", value_name = "SCRIPT", value_hint = ValueHint::FilePath)]
+    pub scripts: Vec<PathBuf>,
+    /// Virtual CPUs while it is built [default: those of a new VM]
+    #[arg(long, value_name = "N")]
+    pub vcpus: Option<u32>,
+    /// Memory while it is built [default: that of a new VM]
+    #[arg(long)]
+    pub memory: Option<Size>,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+/// A path of the host's, and one of the guest's behind the last colon that begins one.
+fn copy(text: &str) -> Result<(PathBuf, String), String> {
+    match text.rsplit_once(":/") {
+        Some((from, to)) if !from.is_empty() => Ok((from.into(), format!("/{to}"))),
+        _ => Err("write SRC:DST, with an absolute path in the guest as DST".to_owned()),
+    }
+}
+
 #[derive(Debug, Subcommand)]
-pub enum Build {
+pub enum Distribution {
     /// From Debian packages, with a boot set of its own; needs no root
     #[command(
         after_help = "Examples:\n  banger image build debian\n  banger image build debian --name dev --package build-essential --package tmux --size 16G"

@@ -4,13 +4,15 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use banger_core::api::{self, CopyVm, ImageInfo, MakeImage};
+use banger_core::api::{self, CopyIn, CopyVm, ImageInfo, MakeImage};
 use banger_core::image::{Image, Source};
 use banger_core::operation::Object;
 use banger_core::size::Size;
 use banger_wire::Method;
 
-use crate::cli::{self, Build, BuildDebian, PromoteImage, PruneImages, RegisterImage};
+use crate::cli::{
+    self, Build, BuildDebian, BuildFrom, Distribution, PromoteImage, PruneImages, RegisterImage,
+};
 use crate::cmd::config;
 use crate::cmd::vm::confirm;
 use crate::error::CommandError;
@@ -22,7 +24,10 @@ const VERIFY_LIMIT: Duration = Duration::from_secs(600);
 
 pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
     match command {
-        cli::Image::Build(Build::Debian(args)) => build(args).await,
+        cli::Image::Build(args) => match *args {
+            Build { distribution: Some(Distribution::Debian(args)), .. } => build(args).await,
+            Build { distribution: None, from } => build_from(from).await,
+        },
         cli::Image::Register(args) => register(args).await,
         cli::Image::Promote(args) => promote(args).await,
         cli::Image::Prune(args) => prune(args).await,
@@ -71,6 +76,27 @@ async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
         opencode: !args.no_opencode,
     };
     make(&MakeImage::Debian(request), args.format.json).await
+}
+
+async fn build_from(args: BuildFrom) -> Result<ExitCode, CommandError> {
+    // Both are asked for by the grammar.
+    let (Some(image), Some(name)) = (args.from, args.name) else {
+        return Err(CommandError::new("--from and --name are needed").code(2));
+    };
+    let copies =
+        args.copies.into_iter().map(|(from, to)| absolute(&from).map(|from| CopyIn { from, to }));
+    let request = api::BuildFrom {
+        image,
+        name,
+        size: args.size,
+        vcpus: args.vcpus,
+        memory: args.memory,
+        copies: copies.collect::<Result<_, _>>()?,
+        modules: args.modules.as_deref().map(absolute).transpose()?,
+        packages: args.packages,
+        scripts: args.scripts.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
+    };
+    make(&MakeImage::Image(request), args.format.json).await
 }
 
 async fn register(args: RegisterImage) -> Result<ExitCode, CommandError> {
@@ -155,6 +181,7 @@ fn source(image: &Image) -> String {
     match &image.source {
         Source::Debian { suite } => format!("debian {suite}"),
         Source::Registered => "files".to_owned(),
+        Source::Image => "image".to_owned(),
         Source::Vm { vm } => format!("VM {vm}"),
     }
 }

@@ -11,10 +11,10 @@ use banger_core::config::Config;
 use banger_core::vm::{SSH_PORT, Vm};
 
 use crate::cli::{KnownHost, SUFFIX, SshConfig, vm_of_host};
-use crate::cmd::ssh::{percent, proxy_line, quote};
 use crate::error::CommandError;
 use crate::follow::OK;
 use crate::{daemon, output};
+use banger_core::ssh::{percent, proxy_line, quote};
 
 pub fn run(args: SshConfig) -> Result<ExitCode, CommandError> {
     let dirs = daemon::dirs()?;
@@ -93,7 +93,7 @@ fn failed(what: &str, path: &Path) -> impl FnOnce(io::Error) -> CommandError {
 /// What ssh is told of all VMs (ssh_config(5)). The key of each is asked of us (`KnownHostsCommand`,
 /// OpenSSH 8.5), so nothing has to be written when a VM is made or renamed.
 fn stanza(own: &Path, key: &Path) -> String {
-    let proxy = proxy_line(own, &["vm", "proxy"]);
+    let proxy = proxy_line(&own.to_string_lossy(), &["vm", "proxy"]);
     let key = percent(&key.to_string_lossy());
     format!(
         "# Written by 'banger ssh-config': ssh, scp, rsync and editors reach NAME{SUFFIX}.\n\

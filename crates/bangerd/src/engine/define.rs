@@ -20,7 +20,7 @@ impl Engine {
     ///
     /// # Errors
     /// It makes no sense here.
-    pub(super) async fn define(&self, request: &CreateVm, image: &Image) -> Result<Vm, ApiError> {
+    pub(crate) async fn define(&self, request: &CreateVm, image: &Image) -> Result<Vm, ApiError> {
         let config = &self.config;
         let vcpus = request.vcpus.unwrap_or(config.vcpus);
         let memory = request.memory.unwrap_or(config.memory);
@@ -77,6 +77,7 @@ impl Engine {
             state: VmState::Defined,
             created_at: now(),
             complete: false,
+            temporary: false,
             lease: None,
             run: None,
         })

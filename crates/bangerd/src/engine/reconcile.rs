@@ -69,7 +69,7 @@ impl Engine {
             VmState::Deleting | VmState::Failed { removing: true, .. } => {
                 ctx.remove(None).await?;
             }
-            _ if !vm.complete => {
+            _ if !vm.complete || vm.temporary => {
                 tracing::info!(vm = %vm.id, state = vm.state.name(), "never completed: undone");
                 ctx.remove(None).await?;
             }

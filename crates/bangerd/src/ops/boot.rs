@@ -271,7 +271,8 @@ impl VmCtx {
                 opencode_password: password.as_deref(),
             };
             let config = BootConfig {
-                work: Some("/dev/vdb".to_owned()),
+                // What is put into `/root` of an image to be is to be in the image.
+                work: (!vm.temporary).then(|| "/dev/vdb".to_owned()),
                 timer_hz: (!boot.kvm).then_some(APIC_TIMER_HZ),
                 ..BootConfig::default()
             };

@@ -27,6 +27,7 @@ impl Engine {
         match request {
             MakeImage::Debian(request) => self.build_debian(request).await,
             MakeImage::Files(request) => self.register(request).await,
+            MakeImage::Image(request) => self.build_from(request).await,
             MakeImage::Vm(CopyVm { vm, name }) => {
                 let vm = self.vm(&vm).await?.vm;
                 self.check_image_name(&name).await?;
@@ -36,15 +37,7 @@ impl Engine {
     }
 
     async fn build_debian(&self, request: BuildDebian) -> Result<OperationId, ApiError> {
-        if !ROOT_SIZES.contains(&request.size) {
-            let message = format!(
-                "a root file system of {} is not possible: choose {} to {}",
-                request.size,
-                ROOT_SIZES.start(),
-                ROOT_SIZES.end()
-            );
-            return Err(ApiError::new(ErrorKind::Invalid, message));
-        }
+        check_root_size(request.size)?;
         let (name, build) = (request.name.clone(), self.build.clone());
         let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
             let request = DebianRequest {
@@ -79,6 +72,19 @@ impl Engine {
         };
         self.make_image(OperationKind::ImageRegister, &name, Box::new(make)).await
     }
+}
+
+/// Fails if no root file system can have that size.
+pub(super) fn check_root_size(size: Size) -> Result<(), ApiError> {
+    if ROOT_SIZES.contains(&size) {
+        return Ok(());
+    }
+    let message = format!(
+        "a root file system of {size} is not possible: choose {} to {}",
+        ROOT_SIZES.start(),
+        ROOT_SIZES.end()
+    );
+    Err(ApiError::new(ErrorKind::Invalid, message))
 }
 
 fn absolute(path: String) -> Result<PathBuf, ApiError> {

@@ -48,7 +48,7 @@ impl VmCtx {
         }
     }
 
-    async fn provision(&self, log: &OpLog, seed: PathBuf) -> Result<(), OpError> {
+    pub(super) async fn provision(&self, log: &OpLog, seed: PathBuf) -> Result<(), OpError> {
         let vm = self.vm();
         let (specs, scope) = (self.disks(&vm, seed), Scope::Life);
         let intended = self.transition_to_acquire(log, Transition::Provision, scope, specs);

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use banger_core::api::{ApiError, ChangeVm, CreateVm, ErrorKind, Secrets, SshAccess, StartVm};
-use banger_core::dirs::vm_files;
+
 use banger_core::operation::Operation;
 use banger_core::vm::Vm;
 
@@ -201,12 +201,7 @@ pub(super) async fn show_ssh_access(
     let found = found.await.map_err(|e| internal(e.to_string()))?;
     let (key, _) = found.map_err(|e| internal(crate::error::chain(&e)))?;
     let dir = shared.engine.dirs.vm(vm.id.as_str());
-    Ok(Json(SshAccess {
-        user: "root".to_owned(),
-        key,
-        known_hosts: vm_files::known_hosts(&dir),
-        host_key_alias: vm.id.to_string(),
-    }))
+    Ok(Json(SshAccess::of(&vm.id, key, &dir)))
 }
 
 /// The passwords of a VM's services

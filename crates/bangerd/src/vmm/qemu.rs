@@ -137,6 +137,7 @@ pub(crate) mod tests {
             state: VmState::Defined,
             created_at: 0,
             complete: false,
+            temporary: false,
             lease: (network == Network::Nat).then(|| Lease::of([172, 28, 5, 2].into())),
             run: None,
         }

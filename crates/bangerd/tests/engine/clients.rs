@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use crate::scene::{Scene, end_of};
 
 /// What a client does, and how long after what it did before.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Act {
     /// Create the VM if none.
     request: Option<Wish>,
@@ -38,7 +38,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 async fn client(engine: &Engine, acts: &[Act]) {
     for act in acts {
         tokio::time::sleep(Duration::from_micros(act.pause_us)).await;
-        let begun = match act.request {
+        let begun = match act.request.clone() {
             None => {
                 let create = CreateVm {
                     name: Some("dev".parse().unwrap()),

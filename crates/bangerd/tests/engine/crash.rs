@@ -1,7 +1,7 @@
 //! The daemon killed before and after everything that it writes down or does
 //! to the host; then the one that puts it right, too.
 
-use banger_core::vm::{VmState, Vmm};
+use banger_core::vm::{VmState, Vmm, WaitFor};
 use banger_testkit::Life;
 use bangerd::engine::Engine;
 use bangerd::engine::task::Wish;

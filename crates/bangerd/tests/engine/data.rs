@@ -6,7 +6,7 @@ use banger_core::api::ChangeVm;
 use banger_core::dirs::vm_files;
 use banger_core::operation::{Event, EventKind, Outcome};
 use banger_core::size::Size;
-use banger_core::vm::VmState;
+use banger_core::vm::{VmState, WaitFor};
 use banger_testkit::Life;
 use bangerd::engine::task::Wish;
 use bangerd::store::operations;

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use banger_core::operation::{Failure, Outcome};
-use banger_core::vm::Vmm;
+use banger_core::vm::{Vmm, WaitFor};
 use banger_testkit::{Fault, Life};
 use bangerd::engine::Engine;
 use bangerd::engine::task::Wish;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use banger_core::api::{DaemonStatus, SshAccess};
 use banger_core::dirs::Dirs;
+use banger_core::ssh;
 use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 use serde::Serialize;
 
@@ -18,7 +19,6 @@ use super::statistics::{Summary, ms, rounded};
 use super::timed::Timed;
 use super::waterfall::{self, Stage};
 use crate::cli::BenchStart;
-use crate::cmd::ssh;
 use crate::error::CommandError;
 use crate::follow::OK;
 use crate::{daemon, output};
@@ -193,7 +193,8 @@ impl<'a> ByHand<'a> {
 /// Runs the command that does nothing in a guest.
 async fn enter(access: &SshAccess, socket: &Path) -> Result<(), CommandError> {
     let own = std::env::current_exe()?;
-    let proxy = ssh::proxy_line(&own, &["bench", "proxy", &socket.to_string_lossy()]);
+    let proxy =
+        ssh::proxy_line(&own.to_string_lossy(), &["bench", "proxy", &socket.to_string_lossy()]);
     let args = ssh::arguments("vm", access, &proxy, &["true".to_owned()], false);
     let command = Command::new(Tool::Ssh).args(args).timeout(SSH_LIMIT);
     let ran =

@@ -1,0 +1,165 @@
+//! Building an image from another: in a VM of its own, which is never seen.
+
+use std::path::{Path, PathBuf};
+
+use banger_core::api::{ApiError, BuildFrom, CreateVm, ErrorKind};
+use banger_core::dirs::vm_files;
+use banger_core::id::OperationId;
+use banger_core::image::{Image, Source, files};
+use banger_core::operation::{OperationKind, Outcome};
+use banger_core::resource::ResourceSpec;
+use banger_core::vm::{MIN_DISK, RootDisk, Vm, WaitFor};
+use banger_host::dig_holes;
+use banger_image::build::{BuildEnv, Reporter};
+use banger_image::from_root::{RootRequest, finish};
+
+use crate::clock::now;
+use crate::engine::oplog::OpLog;
+use crate::engine::resources::blocking;
+use crate::engine::vm::VmCtx;
+use crate::engine::{Engine, store_error};
+use crate::error::{OpError, chain};
+use crate::ops::build::check_root_size;
+use crate::ops::provision::{Provisioning, check_packages};
+use crate::store::vms::{self, VmRow};
+
+impl Engine {
+    /// Begins to build an image from another.
+    ///
+    /// # Errors
+    /// The request makes no sense here, or the name is taken.
+    pub(super) async fn build_from(&self, request: BuildFrom) -> Result<OperationId, ApiError> {
+        let parent = self.image(&request.image).await?;
+        self.check_image_name(&request.name).await?;
+        check_packages(&request.packages)?;
+        if let Some(size) = request.size {
+            check_root_size(size)?;
+            if size < parent.rootfs_size {
+                let message = format!(
+                    "the root of '{}' has {}, and cannot shrink to {size}",
+                    parent.name, parent.rootfs_size
+                );
+                return Err(ApiError::new(ErrorKind::Invalid, message));
+            }
+        }
+        let vm = self.builder(&request, &parent).await?;
+        let row = VmRow { vm: vm.clone(), opencode_password: None };
+        let (kind, target) = (OperationKind::ImageBuild, request.name.to_string());
+        // Together: a VM without the operation that it is for would stay until the next daemon.
+        let begun = self.begin_with(kind, &target, None, move |db| vms::insert(db, &row)).await;
+        let log = begun.map_err(store_error)?;
+        let (id, engine) = (log.id().clone(), self.clone());
+        tokio::spawn(async move {
+            let ctx = VmCtx::new(engine.clone(), vm);
+            let outcome = engine.run_build_from(&log, &ctx, request, parent).await;
+            log.finish(outcome).await;
+            engine.ended(log.id());
+        });
+        Ok(id)
+    }
+
+    /// The VM that an image is built in. Its root is the image's file to be.
+    async fn builder(&self, request: &BuildFrom, parent: &Image) -> Result<Vm, ApiError> {
+        let mut vm = self
+            .define(
+                &CreateVm {
+                    vcpus: request.vcpus,
+                    memory: request.memory,
+                    disk: Some(MIN_DISK),
+                    root_disk: Some(RootDisk::Clone),
+                    opencode: Some(false),
+                    ..CreateVm::default()
+                },
+                parent,
+            )
+            .await?;
+        let name = format!("build-{}", vm.id.short());
+        let internal = |_| ApiError::new(ErrorKind::Internal, "an unusable name was made");
+        vm.name = name.parse().map_err(internal)?;
+        vm.temporary = true;
+        Ok(vm)
+    }
+
+    async fn run_build_from(
+        &self,
+        log: &OpLog,
+        ctx: &VmCtx,
+        request: BuildFrom,
+        parent: Image,
+    ) -> Outcome {
+        let provisioned = self.provision_image(log, ctx, &request).await;
+        let outcome = match provisioned {
+            Ok(()) => {
+                let root = vm_files::overlay(&ctx.dir());
+                let request = RootRequest {
+                    name: request.name,
+                    source: Source::Image,
+                    parent_dir: self.dirs.image(parent.id.as_str()),
+                    parent,
+                    created_at: now(),
+                };
+                let make = move |id, env: &BuildEnv<'_>, staging: &Path, told: &dyn Reporter| {
+                    let rootfs = staging.join(files::ROOTFS);
+                    // Both are in the state folder.
+                    std::fs::rename(&root, &rootfs)
+                        .map_err(OpError::file(format!("move {}", root.display())))?;
+                    dig_holes(&rootfs)?;
+                    Ok(finish(id, &request, env, staging, told)?)
+                };
+                self.run_make(log, Box::new(make)).await
+            }
+            Err(error) if error.is_cancelled() => Outcome::Cancelled,
+            Err(error) => {
+                // Who has heard the guest itself needs its console no more.
+                let heard = matches!(error, OpError::Guest { .. });
+                let console = if heard { String::new() } else { ctx.console_tail() };
+                Outcome::Failed { failure: error.failure(Vec::new(), console) }
+            }
+        };
+        let removed = ctx.remove(None).await;
+        let left = removed.unwrap_or_else(|error| vec![chain(&error)]);
+        with_rollback(outcome, left)
+    }
+
+    async fn provision_image(
+        &self,
+        log: &OpLog,
+        ctx: &VmCtx,
+        request: &BuildFrom,
+    ) -> Result<(), OpError> {
+        ctx.check_image(log).await?;
+        let seed = ctx.seed(log).await?;
+        log.stage("disks", ctx.provision(log, seed)).await?;
+        if let Some(size) = request.size {
+            let (host, cancel) = (self.host.clone(), log.cancel().clone());
+            let path = vm_files::overlay(&ctx.dir());
+            // It is there, so it is grown, and the seed is not looked at.
+            let disk = ResourceSpec::WorkDisk { path, seed: PathBuf::new(), size };
+            let grow = blocking(move || Ok(host.ensure(&disk, &cancel).map(drop)?));
+            log.stage("resize", grow).await?;
+        }
+        ctx.start(log, WaitFor::Ssh).await?;
+        Provisioning { log, ctx, request }.run().await?;
+        log.check()?;
+        ctx.stop(log).await
+    }
+}
+
+/// An outcome, and what was not undone after it.
+fn with_rollback(outcome: Outcome, left: Vec<String>) -> Outcome {
+    match outcome {
+        Outcome::Failed { mut failure } => {
+            failure.rollback.extend(left);
+            Outcome::Failed { failure }
+        }
+        Outcome::Cancelled if !left.is_empty() => Outcome::Failed {
+            failure: OpError::Release(left.join("\n")).failure(left, String::new()),
+        },
+        other => {
+            if !left.is_empty() {
+                tracing::error!(left = left.join("\n"), "an image's VM could not be removed");
+            }
+            other
+        }
+    }
+}
