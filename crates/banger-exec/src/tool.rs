@@ -53,6 +53,7 @@ tools! {
     Curl "curl" "curl" "walking the API, in tests";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
     Dmsetup "dmsetup" "dmsetup" "root disks by the device mapper";
+    DockerRegistry "docker-registry" "docker-registry" "pulling from a real registry, in tests";
     E2fsck "e2fsck" "e2fsprogs" "checking a work disk before it is resized";
     Firecracker "firecracker" "firecracker (a release of its project)" "running VMs on hosts with KVM";
     Ip "ip" "iproute2" "the network nat";
@@ -65,12 +66,14 @@ tools! {
     QemuSystem "qemu-system-x86_64" "qemu-system-x86" "running VMs";
     Resize2fs "resize2fs" "e2fsprogs" "growing work disks";
     Setpriv "setpriv" "util-linux" "running the tests as an ordinary user";
+    Skopeo "skopeo" "skopeo" "pushing and converting images, in tests";
     Useradd "useradd" "passwd" "making an ordinary user for the tests";
     Rm "rm" "coreutils" "removing files of an unpacked root that belong to subordinate users";
     Ssh "ssh" "openssh-client" "entering VMs";
     SshKeygen "ssh-keygen" "openssh-client" "making SSH keys";
     Sudo "sudo" "sudo" "running banger-helper as root";
     Tar "tar" "tar" "unpacking a root file system with its owners";
+    Umoci "umoci" "umoci" "making and unpacking images, in tests";
     Unshare "unshare" "util-linux" "a user namespace in which an ordinary user can own a root file system";
     VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "reaching the agent in VMs (vsock for QEMU without kernel support)";
     GuestReboot "reboot" "the guest's init" "shutting a guest down from inside";

@@ -8,14 +8,20 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use banger_exec::Cancel;
+use ureq::Body;
+use ureq::config::ConfigBuilder;
+use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
+use ureq::typestate::AgentScope;
 
 pub use crate::checksum::Checksum;
 
-const TRIES: u32 = 3;
+/// How often something is asked for.
+pub(crate) const TRIES: u32 = 3;
 /// How long a server may take to connect, answer, or send the next bytes.
 const PATIENCE: Duration = Duration::from_secs(20);
-const TICK: Duration = Duration::from_millis(100);
+/// What waiting is counted in.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 
 /// A file to download.
 #[derive(Debug, Clone)]
@@ -57,6 +63,14 @@ pub enum FetchError {
         /// The one that it has.
         found: Checksum,
     },
+    /// It does not end where it should.
+    #[error("{url} has more than the {size} bytes that it should have; it was removed")]
+    TooLong {
+        /// Where from.
+        url: String,
+        /// Its length.
+        size: u64,
+    },
     /// The file could not be written.
     #[error("cannot write {}", path.display())]
     Io {
@@ -81,13 +95,36 @@ pub fn fetch(
     cancel: &Cancel,
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<(), FetchError> {
+    fetch_by(download, None, &|range| get(download.url, range), cancel, progress)
+}
+
+/// Asks for a file, with a `Range` if a part of it is there; or says why the connection failed.
+pub(crate) type Ask<'a> = &'a dyn Fn(Option<String>) -> Result<Response<Body>, String>;
+
+/// [`fetch`] in another way than with a plain request; of a file that has at most `size` bytes.
+pub(crate) fn fetch_by(
+    download: &Download<'_>,
+    size: Option<u64>,
+    ask: Ask<'_>,
+    cancel: &Cancel,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<(), FetchError> {
     let mut path = download.file.as_os_str().to_owned();
     path.push(".part");
-    Fetch { download, part: Path::new(&path), cancel, progress }.run()
+    Fetch { download, size, ask, part: Path::new(&path), cancel, progress }.run()
+}
+
+fn get(url: &str, range: Option<String>) -> Result<Response<Body>, String> {
+    let agent: ureq::Agent = config().build().into();
+    let request =
+        range.into_iter().fold(agent.get(url), |request, range| request.header("Range", range));
+    request.call().map_err(|error| error.to_string())
 }
 
 struct Fetch<'a> {
     download: &'a Download<'a>,
+    size: Option<u64>,
+    ask: Ask<'a>,
     part: &'a Path,
     cancel: &'a Cancel,
     progress: &'a dyn Fn(u64, Option<u64>),
@@ -163,11 +200,8 @@ impl Fetch<'_> {
         let io = |source| Stop::Final(self.io(source));
         let mut have = part.seek(SeekFrom::End(0)).map_err(io)?;
         let url = self.download.url;
-        let mut request = agent().get(url);
-        if have > 0 {
-            request = request.header("Range", format!("bytes={have}-"));
-        }
-        let mut response = request.call().map_err(|error| Stop::Retry(error.to_string()))?;
+        let range = (have > 0).then(|| format!("bytes={have}-"));
+        let mut response = (self.ask)(range).map_err(Stop::Retry)?;
         let status = response.status().as_u16();
         let header = |name: &str| response.headers().get(name)?.to_str().ok().map(str::to_owned);
         let resumed = header("content-range")
@@ -202,6 +236,10 @@ impl Fetch<'_> {
                 io(source)
             })?;
             have += n as u64;
+            if let Some(size) = self.size.filter(|size| have > *size) {
+                std::fs::remove_file(self.part).map_err(io)?;
+                return Err(Stop::Final(FetchError::TooLong { url: url.to_owned(), size }));
+            }
         }
         match total {
             Some(total) if have < total => Err(Stop::Retry("the connection was cut".to_owned())),
@@ -251,7 +289,8 @@ impl Fetch<'_> {
     }
 }
 
-fn agent() -> ureq::Agent {
+/// How banger speaks HTTP.
+pub(crate) fn config() -> ConfigBuilder<AgentScope> {
     let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier).build();
     ureq::Agent::config_builder()
         .tls_config(tls)
@@ -260,8 +299,6 @@ fn agent() -> ureq::Agent {
         .timeout_connect(Some(PATIENCE))
         .timeout_recv_response(Some(PATIENCE))
         .timeout_per_read(Some(PATIENCE))
-        .build()
-        .into()
 }
 
 #[cfg(test)]

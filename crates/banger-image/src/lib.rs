@@ -18,6 +18,7 @@ pub mod initramfs;
 pub mod manifest;
 pub mod modules;
 pub mod namespace;
+pub mod oci;
 pub mod opencode;
 pub mod parts;
 pub mod register;

@@ -1,0 +1,264 @@
+//! One tree out of the layers of an image, without root and without unpacking.
+
+use std::cell::Cell;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use banger_exec::Cancel;
+use sha2::{Digest as _, Sha256};
+
+use super::clean::{Name, name};
+use super::compress::{self, Cancelled};
+use super::digest::Digest;
+use super::entries::{Entry, Reader};
+use super::inspect::{self, Facts};
+use super::tree::{Misfit, Source, Tree};
+use super::{Layer, write};
+
+/// What an image may have at most: compressed, a few KiB can become terabytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all layers together, unpacked.
+    pub bytes: u64,
+    /// Entries of all layers together, with the folders that they lack. They are held in memory.
+    pub entries: u64,
+    /// Bytes of all names, link targets and xattrs together. They are held in memory.
+    pub names: u64,
+}
+
+impl Default for Limits {
+    /// More than any image of a system has: 64 GiB, two million entries, 512 MiB of names.
+    fn default() -> Self {
+        Self { bytes: 64 << 30, entries: 2_000_000, names: 512 << 20 }
+    }
+}
+
+/// Layers that make no tree.
+#[derive(Debug, thiserror::Error)]
+pub enum FlattenError {
+    /// A layer cannot be read, or is damaged.
+    #[error("cannot read the layer {}", path.display())]
+    Read {
+        /// The layer.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: io::Error,
+    },
+    /// An entry makes no sense.
+    #[error("the layer {layer} has an entry '{path}' that cannot be: {reason}")]
+    Entry {
+        /// The layer.
+        layer: Digest,
+        /// The entry.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// A layer is not what the image's configuration says.
+    #[error(
+        "the layer {layer} is not what the image's configuration says: unpacked it should be {expected}, and is {found}"
+    )]
+    DiffId {
+        /// The layer.
+        layer: Digest,
+        /// What it should be.
+        expected: Digest,
+        /// What it is.
+        found: Digest,
+    },
+    /// It is larger than was allowed.
+    #[error(
+        "the image has more than {limit} {what}: it is damaged or malicious, or the limit is too low"
+    )]
+    TooLarge {
+        /// The limit.
+        limit: u64,
+        /// What of.
+        what: &'static str,
+    },
+    /// The tree cannot be written.
+    #[error("cannot write the tree of the image")]
+    Write(#[source] io::Error),
+    /// The work it belonged to was cancelled.
+    #[error("laying the layers of the image over each other was cancelled")]
+    Cancelled,
+}
+
+/// The root file system of an image.
+pub struct Root {
+    tree: Tree,
+    layers: Vec<PathBuf>,
+    release: inspect::Release,
+    bytes: u64,
+}
+
+/// Reads through, with a sum and a limit.
+struct Counted<'a, R> {
+    inner: R,
+    sum: Sha256,
+    left: &'a Cell<u64>,
+}
+
+/// Why [`Counted`] stopped.
+#[derive(Debug, thiserror::Error)]
+#[error("it unpacks to more than the limit")]
+struct TooLong;
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        let left = self.left.get().checked_sub(n as u64);
+        self.left.set(left.ok_or_else(|| io::Error::other(TooLong))?);
+        self.sum.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+impl Root {
+    /// Lays layers over each other, the lowest first. Nothing of their content is kept, and
+    /// `limits` bounds what is.
+    ///
+    /// As the image-spec has it ("Applying Changesets"): whiteouts take away only what lower layers
+    /// have, wherever in the layer they are; an entry replaces what had its name, but a folder
+    /// keeps what is in it. As containerd and umoci do, and within the root: absolute names begin at
+    /// it, `..` does not lead out of it, and links in the folders of a name are followed.
+    ///
+    /// # Errors
+    /// A layer cannot be read, is not what its diff id says, has an entry that makes no sense, or
+    /// all together are more than `limits`; or it was cancelled.
+    pub fn read(layers: &[Layer], limits: &Limits, cancel: &Cancel) -> Result<Self, FlattenError> {
+        let mut root = Self {
+            tree: Tree::new(limits.entries),
+            layers: layers.iter().map(|layer| layer.path.clone()).collect(),
+            release: inspect::Release::default(),
+            bytes: 0,
+        };
+        let mut left = *limits;
+        for (number, layer) in layers.iter().enumerate() {
+            let entries = root.scan(number, layer, &mut left, limits, cancel)?;
+            root.apply(number, layer, entries, limits, cancel)?;
+        }
+        root.bytes = limits.bytes - left.bytes;
+        Ok(root)
+    }
+
+    /// The entries of a layer.
+    fn scan(
+        &mut self,
+        number: usize,
+        layer: &Layer,
+        left: &mut Limits,
+        limits: &Limits,
+        cancel: &Cancel,
+    ) -> Result<Vec<Entry>, FlattenError> {
+        let failed = |source| read_error(&layer.path, limits, source);
+        let inner = compress::open(&layer.path, cancel).map_err(failed)?;
+        let bytes = Cell::new(left.bytes);
+        let mut reader = Reader::new(Counted { inner, sum: Sha256::new(), left: &bytes });
+        let mut entries = Vec::new();
+        while let Some(entry) = reader.next().map_err(failed)? {
+            let more = left.entries.checked_sub(1);
+            left.entries = more.ok_or_else(|| too_large(limits.entries, "entries"))?;
+            let more = left.names.checked_sub(entry.weight());
+            left.names = more.ok_or_else(|| too_large(limits.names, "bytes of names"))?;
+            let source = Source { layer: number, entry: entries.len() };
+            self.release.keep(&entry, source, &mut reader).map_err(failed)?;
+            entries.push(entry);
+        }
+        let mut rest = reader.into_inner();
+        io::copy(&mut rest, &mut io::sink()).map_err(failed)?;
+        left.bytes = bytes.get();
+        let (found, expected) = (Digest::finish(rest.sum), layer.diff_id);
+        if found != expected {
+            return Err(FlattenError::DiffId { layer: layer.digest, expected, found });
+        }
+        Ok(entries)
+    }
+
+    /// Changes the tree as a layer says: first what goes, which can only be of lower layers.
+    fn apply(
+        &mut self,
+        number: usize,
+        layer: &Layer,
+        entries: Vec<Entry>,
+        limits: &Limits,
+        cancel: &Cancel,
+    ) -> Result<(), FlattenError> {
+        let misfit = |path: &[u8]| {
+            let path = String::from_utf8_lossy(path).chars().take(200).collect();
+            |misfit| match misfit {
+                Misfit::Entry(reason) => FlattenError::Entry { layer: layer.digest, path, reason },
+                Misfit::TooMany => too_large(limits.entries, "entries"),
+            }
+        };
+        for entry in &entries {
+            let name = name(&entry.path).map_err(|reason| misfit(&entry.path)(reason.into()))?;
+            match name {
+                Name::Gone(parts) => self.tree.remove(&parts, false),
+                Name::Opaque(parts) => self.tree.remove(&parts, true),
+                Name::Entry(_) | Name::Ignored => Ok(()),
+            }
+            .map_err(misfit(&entry.path))?;
+        }
+        for (index, entry) in entries.into_iter().enumerate() {
+            let path = entry.path.clone();
+            let source = Source { layer: number, entry: index };
+            if cancel.is_cancelled() {
+                return Err(FlattenError::Cancelled);
+            }
+            if let Ok(Name::Entry(parts)) = name(&path) {
+                self.tree.add(&parts, entry, source).map_err(misfit(&path))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is in it.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        inspect::facts(&self.tree, &self.release)
+    }
+
+    /// Bytes of all its layers, unpacked: the tree takes at most that, and what a file system adds.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Writes the tree as one tar file, the same each time. Paths begin with `./`. First come all
+    /// folders, each before what is in it; then the files, each followed by its other names as hard
+    /// links; then symbolic links, devices and FIFOs. So unpacking never goes through a link, and
+    /// GNU tar needs `--delay-directory-restore` to keep the folders' times. Owners are numbers
+    /// alone, and xattrs pax records (`SCHILY.xattr.NAME`).
+    ///
+    /// # Errors
+    /// A layer cannot be read or has changed, the tree cannot be written, or it was cancelled.
+    pub fn write(&self, out: &mut dyn Write, cancel: &Cancel) -> Result<(), FlattenError> {
+        write::write(&self.tree, &self.layers, out, cancel)
+    }
+}
+
+fn too_large(limit: u64, what: &'static str) -> FlattenError {
+    FlattenError::TooLarge { limit, what }
+}
+
+fn read_error(path: &Path, limits: &Limits, source: io::Error) -> FlattenError {
+    match source.get_ref().is_some_and(|error| error.is::<TooLong>()) {
+        true => too_large(limits.bytes, "bytes"),
+        false => FlattenError::read(path)(source),
+    }
+}
+
+impl FlattenError {
+    /// Makes the error of a layer that cannot be read.
+    pub(super) fn read(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |source| match source.get_ref().is_some_and(|error| error.is::<Cancelled>()) {
+            true => Self::Cancelled,
+            false => Self::Read { path: path.to_owned(), source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,83 @@
+use super::super::testing::{Item, file, layer, symlink};
+use super::super::{Digest, Layer, Limits, Root};
+use super::*;
+use banger_exec::Cancel;
+
+fn facts_of(layers: &[&[Item]]) -> Facts {
+    let dir = tempfile::tempdir().unwrap();
+    let layers: Vec<_> = layers
+        .iter()
+        .enumerate()
+        .map(|(number, items)| {
+            let (bytes, path) = (layer(items), dir.path().join(number.to_string()));
+            std::fs::write(&path, &bytes).unwrap();
+            let digest = Digest::of(&bytes);
+            Layer { path, media_type: String::new(), digest, size: 0, diff_id: digest }
+        })
+        .collect();
+    Root::read(&layers, &Limits::default(), &Cancel::default()).unwrap().facts()
+}
+
+#[test]
+fn what_a_root_has_is_found_by_its_paths() {
+    let debian = facts_of(&[
+        &[
+            symlink("lib", "usr/lib"),
+            symlink("sbin", "usr/sbin"),
+            symlink("bin", "usr/bin"),
+            symlink("etc/os-release", "../usr/lib/os-release"),
+            file("usr/lib/os-release", "ID=old\n"),
+            file("usr/bin/apt-get", ""),
+        ],
+        &[
+            file(
+                "usr/lib/os-release",
+                "# x\nPRETTY_NAME=\"Debian \\\"12\\\"\"\nID=debian\nHOME_URL='x y'\n\nnonsense",
+            ),
+            file("lib/systemd/systemd", ""),
+            file("usr/sbin/sshd", ""),
+            file("bin/ip", ""),
+        ],
+    ]);
+    assert_eq!(debian.id(), Some("debian"));
+    assert_eq!((debian.init, debian.packages), (Some(Init::Systemd), Some(Packages::Apt)));
+    assert!(debian.sshd && debian.ip);
+    assert_eq!(debian.os_release["PRETTY_NAME"], "Debian \"12\"");
+    assert_eq!((&*debian.os_release["HOME_URL"], debian.os_release.len()), ("x y", 3));
+
+    let alpine = facts_of(&[&[
+        file("usr/lib/os-release", "ID=alpine"),
+        file("bin/busybox", ""),
+        file("sbin/openrc", ""),
+        symlink("sbin/ip", "/bin/busybox"),
+        symlink("usr/sbin/sshd", "missing"),
+        file("sbin/apk", ""),
+    ]]);
+    assert_eq!((alpine.id(), alpine.init), (Some("alpine"), Some(Init::OpenRc)));
+    assert_eq!((alpine.packages, alpine.ip, alpine.sshd), (Some(Packages::Apk), true, false));
+
+    let void = facts_of(&[&[
+        file("etc/os-release", "ID=\"void\""),
+        file("usr/bin/xbps-install", ""),
+        file("usr/bin/runit", ""),
+    ]]);
+    assert_eq!(
+        (void.id(), void.init, void.packages),
+        (Some("void"), Some(Init::Runit), Some(Packages::Xbps))
+    );
+
+    let nothing = facts_of(&[&[file("app", ""), symlink("etc/os-release", "os-release")]]);
+    assert_eq!(
+        (nothing.init, nothing.packages, nothing.id(), nothing.ip),
+        (None, None, None, false)
+    );
+}
+
+#[test]
+fn a_file_that_is_gone_says_nothing() {
+    let gone = facts_of(&[
+        &[file("etc/os-release", "ID=x"), file("sbin/openrc", "")],
+        &[file("etc/.wh.os-release", ""), file("sbin/.wh.openrc", "")],
+    ]);
+    assert_eq!((gone.id(), gone.init), (None, None));
+}
