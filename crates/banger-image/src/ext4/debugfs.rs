@@ -90,7 +90,7 @@ impl Disk<'_> {
         let mut all = vec![open.clone(), b"dirty".to_vec(), b"close".to_vec(), open];
         // debugfs makes a file that begins with a hole wrong where it could have been
         // inline data. The feature is only off in its memory.
-        let inline = Super::read(self.path)?.has_inline_data();
+        let inline = Super::clean(self.path)?.has_inline_data();
         all.extend(inline.then(|| b"feature -inline_data".to_vec()));
         all.extend_from_slice(script);
         all.extend(inline.then(|| b"feature inline_data".to_vec()));

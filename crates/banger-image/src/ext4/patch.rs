@@ -92,7 +92,7 @@ impl Disk<'_> {
     /// features that debugfs does not keep right. If debugfs is killed, the file
     /// system is not clean then: [`recover`](super::recover) it.
     pub fn apply(&self, changes: &[Change]) -> Result<(), PatchError> {
-        if !Super::read(self.path)?.is_supported() {
+        if !Super::clean(self.path)?.is_supported() {
             return Err(PatchError::Unsupported(self.path.to_owned()));
         }
         let mut rest = changes;

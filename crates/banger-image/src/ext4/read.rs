@@ -147,10 +147,8 @@ impl<'a> Disk<'a> {
         path: &'a Path,
         cancel: &'a Cancel,
     ) -> Result<Self, PatchError> {
-        match Super::read(path)?.is_clean() {
-            true => Ok(Self { runner, path, cancel }),
-            false => Err(PatchError::Unclean(path.to_owned())),
-        }
+        Super::clean(path)?;
+        Ok(Self { runner, path, cancel })
     }
 
     /// What is at `path`, whose last part is not followed if it is a link.

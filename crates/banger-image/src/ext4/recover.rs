@@ -12,11 +12,10 @@ use super::{Disk, PatchError};
 /// (<https://docs.kernel.org/filesystems/ext4/super.html>).
 pub(super) struct Super([u8; 1024]);
 
-/// The features with which debugfs leaves a sound file system. Not among them:
-/// quota (which it does not count), attributes in inodes of their own (which it
-/// leaks), encryption and names without case.
-const INCOMPATIBLE: u32 = 0xe2d2;
-const READ_ONLY: u32 = 0x67f;
+/// The features with which debugfs was seen to leave a sound file system. It does
+/// not count quota, and leaks attributes in inodes of their own.
+const INCOMPATIBLE: u32 = 0xa2c2;
+const READ_ONLY: u32 = 0x47f;
 const JOURNAL: u32 = 0x4;
 const INLINE_DATA: u32 = 0x8000;
 /// The journal is to be replayed; files are to be removed.
@@ -27,7 +26,7 @@ const ORPHANS: u32 = 0x1_0000;
 const UNMENDED: &str = "exit status 4";
 
 impl Super {
-    pub fn read(disk: &Path) -> Result<Self, PatchError> {
+    fn read(disk: &Path) -> Result<Self, PatchError> {
         let mut bytes = [0; 1024];
         let read = File::open(disk).and_then(|file| file.read_exact_at(&mut bytes, 1024));
         match read {
@@ -46,11 +45,16 @@ impl Super {
         u32::from_le_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
     }
 
-    /// Nothing is left to be replayed, removed or checked.
-    pub fn is_clean(&self) -> bool {
-        let state = self.u32(58) & 0xffff;
-        let orphan = self.u32(232);
-        state == 1 && orphan == 0 && self.u32(96) & RECOVER == 0 && self.u32(100) & ORPHANS == 0
+    /// The one of `disk`, if nothing is left to be replayed, removed or checked.
+    pub fn clean(disk: &Path) -> Result<Self, PatchError> {
+        let this = Self::read(disk)?;
+        if this.is_clean() { Ok(this) } else { Err(PatchError::Unclean(disk.to_owned())) }
+    }
+
+    fn is_clean(&self) -> bool {
+        let valid = self.u32(58) & 0xffff == 1;
+        let orphans = self.u32(232) != 0 || self.u32(100) & ORPHANS != 0;
+        valid && !orphans && self.u32(96) & RECOVER == 0
     }
 
     /// Marked as one to be checked by debugfs: kernels leave the mark of one
@@ -65,7 +69,7 @@ impl Super {
 
     /// Whether debugfs can change it.
     pub fn is_supported(&self) -> bool {
-        self.u32(96) & !(INCOMPATIBLE | RECOVER) == 0 && self.u32(100) & !(READ_ONLY | ORPHANS) == 0
+        self.u32(96) & !INCOMPATIBLE == 0 && self.u32(100) & !READ_ONLY == 0
     }
 }
 
