@@ -66,7 +66,7 @@ async fn connection(world: &WorldRef, path: &Path, stream: UnixStream) -> io::Re
                 protocol: agent::PROTOCOL,
                 boot_id: vmm.pid.to_string(),
                 uptime_ms: 1,
-                sshd: Service::Starting,
+                sshd: Service::Listening,
                 opencode: Service::Absent,
             };
             let body = serde_json::to_string(&health)?;

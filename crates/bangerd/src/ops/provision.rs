@@ -7,7 +7,7 @@ use std::time::Duration;
 use banger_core::api::{ApiError, BuildFrom, CopyIn, ErrorKind, SshAccess};
 use banger_core::operation::EventKind;
 use banger_core::ssh::{arguments, proxy_line, quote};
-use banger_exec::{Command, ExecError, Tool, Tools};
+use banger_exec::{Command, ExecError, Tool};
 use tokio::runtime::Handle;
 
 use crate::engine::oplog::OpLog;
@@ -155,7 +155,10 @@ impl Provisioning<'_> {
             super::keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)?.0,
             &self.ctx.dir(),
         );
-        let banger = Tools::discover().path(Tool::Banger)?;
+        // All programs of banger's are in one folder.
+        let banger = std::env::current_exe()
+            .map_err(OpError::file("find the command 'banger'"))?
+            .with_file_name("banger");
         let socket = self.ctx.sockets().vsock;
         let words = ["bench", "proxy", &socket.to_string_lossy()];
         let proxy = proxy_line(&banger.to_string_lossy(), &words);

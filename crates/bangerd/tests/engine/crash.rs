@@ -7,8 +7,8 @@ use bangerd::engine::Engine;
 use bangerd::engine::task::Wish;
 
 use crate::scene::{
-    Scene, ask, build_image, change_home, create, create_limited, elsewhere, fill, give_more,
-    promote,
+    Scene, ask, build_from, build_image, change_home, copy, create, create_limited, elsewhere,
+    fill, give_more, promote,
 };
 
 /// Does `work` after `before` on a fresh host, killed at each of its steps in
@@ -146,6 +146,18 @@ fn a_promotion_is_survived() {
         drop(promote(engine).await);
         running(engine).await;
     });
+}
+
+#[test]
+fn an_image_of_a_vm_is_survived() {
+    killed_at_every_step(stopped, async |engine| drop(copy(engine).await));
+    killed_with_firecracker(stopped, async |engine| drop(copy(engine).await));
+}
+
+#[test]
+fn a_build_from_an_image_is_survived() {
+    killed_at_every_step(nothing, async |engine| drop(build_from(engine).await));
+    killed_with_firecracker(nothing, async |engine| drop(build_from(engine).await));
 }
 
 #[test]

@@ -292,6 +292,26 @@ pub async fn promote(engine: &Engine) -> Outcome {
     outcome(engine, engine.promote_image(image).await).await
 }
 
+/// Makes the image `new` of the VM `dev`. Its root is no file system, which is the last to be seen.
+pub async fn copy(engine: &Engine) -> Outcome {
+    let request = serde_json::json!({ "from": "vm", "vm": "dev", "name": "new" });
+    let request = serde_json::from_value(request).unwrap();
+    let outcome = outcome(engine, engine.make(request).await).await;
+    assert!(format!("{outcome:?}").contains("holds no ext4 file system"), "{outcome:?}");
+    outcome
+}
+
+/// Builds the image `new` from `debian`, as far as in [`copy`].
+pub async fn build_from(engine: &Engine) -> Outcome {
+    let request = serde_json::json!({
+        "from": "image", "image": "debian", "name": "new", "packages": ["hello"],
+    });
+    let request = serde_json::from_value(request).unwrap();
+    let outcome = outcome(engine, engine.make(request).await).await;
+    assert!(format!("{outcome:?}").contains("holds no ext4 file system"), "{outcome:?}");
+    outcome
+}
+
 async fn outcome(engine: &Engine, begun: Result<OperationId, ApiError>) -> Outcome {
     end_of(engine, begun.unwrap()).await
 }
