@@ -228,6 +228,18 @@ fn the_api_is_as_it_is_described() {
     assert_eq!((&deleted["result"], &deleted["object"]), (&json!("succeeded"), &Value::Null));
     assert_eq!(banger.leftovers(), Vec::<String>::new());
 
+    // An image that is banger's own already, and those of other things.
+    let promoted = api.done("post", "/v1/images/debian/promote", Value::Null);
+    assert_eq!(promoted["object"]["image"]["name"], "debian");
+    for (body, status) in [
+        (json!({ "from": "files", "name": "x", "rootfs": "x", "kernel": "/x" }), 400),
+        (json!({ "from": "vm", "name": "x", "vm": "none" }), 404),
+        (json!({ "from": "image", "name": "x", "image": "debian", "size": 1_u64 << 30 }), 400),
+        (json!({ "from": "nowhere", "name": "x" }), 400),
+    ] {
+        api.call("post", "/v1/images", body, status);
+    }
+
     // A build that is given up, and the end.
     let build = json!({
         "from": "debian", "name": "other", "suite": "bookworm", "packages": [], "size": 2_u64 << 30, "opencode": false

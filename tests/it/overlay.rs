@@ -1,5 +1,7 @@
 //! A root overlay that fills: the VM is paused before it is too full, and goes on.
 
+use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+
 use crate::harness::{As, Sandbox};
 
 #[test]
@@ -43,6 +45,22 @@ fn a_vm_whose_overlay_is_full_is_paused_and_goes_on_with_more() {
     assert_eq!(state()["state"], "running");
     banger.ok(&["vm", "exec", "dev", "--", "while pgrep -x dd; do sleep 0.2; done; sync"]);
     assert_eq!(banger.ok(&["vm", "exec", "dev", "--", "stat -c %s /big"]), (400 << 20).to_string());
+
+    // Four fifths of it are told of, once.
+    banger.ok(&["vm", "resize-overlay", "dev", "--size", "500M"]);
+    let told = || {
+        let events = Command::new(Tool::Curl)
+            .args(["--silent", "--max-time", "2", "--header", "Last-Event-ID: 0", "--unix-socket"])
+            .arg(banger.socket())
+            .arg("http://localhost/v1/events")
+            .also_ok(28);
+        let events = HostRunner::new(Tools::discover()).capture(&events).unwrap();
+        String::from_utf8(events.stdout).unwrap().matches("\"overlay_filling\"").count()
+    };
+    let before = told();
+    banger.until("it is told", || told() > 0);
+    assert!(before <= 1 && told() == 1);
+    banger.ok(&["vm", "resize-overlay", "dev", "--size", "1G"]);
 
     // Paused again, it can be stopped: it goes on for that.
     banger.ok(&["vm", "exec", "dev", "--", &write.replace("/big", "/more").replace("400", "900")]);
