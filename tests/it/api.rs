@@ -232,18 +232,17 @@ fn the_api_is_as_it_is_described() {
     let promoted = api.done("post", "/v1/images/debian/promote", Value::Null);
     assert_eq!(promoted["object"]["image"]["name"], "debian");
     for (body, status) in [
-        (json!({ "from": "files", "name": "x", "rootfs": "x", "kernel": "/x" }), 400),
-        (json!({ "from": "vm", "name": "x", "vm": "none" }), 404),
-        (json!({ "from": "image", "name": "x", "image": "debian", "size": 1_u64 << 30 }), 400),
-        (json!({ "from": "nowhere", "name": "x" }), 400),
+        (json!({ "files": { "name": "x", "rootfs": "x", "kernel": "/x" } }), 400),
+        (json!({ "vm": { "name": "x", "vm": "none" } }), 404),
+        (json!({ "image": { "name": "x", "image": "debian", "size": 1_u64 << 30 } }), 400),
     ] {
         api.call("post", "/v1/images", body, status);
     }
 
     // A build that is given up, and the end.
-    let build = json!({
-        "from": "debian", "name": "other", "suite": "bookworm", "packages": [], "size": 2_u64 << 30, "opencode": false
-    });
+    let build = json!({ "debian": {
+        "name": "other", "suite": "bookworm", "packages": [], "size": 2_u64 << 30, "opencode": false
+    } });
     let build = api.call("post", "/v1/images", build, 202);
     let path = format!("/v1/operations/{}", build["id"].as_str().unwrap());
     api.call("delete", &path, Value::Null, 202);

@@ -105,7 +105,7 @@ pub struct ImageInfo {
 
 /// `POST /v1/images`: makes an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "from", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum MakeImage {
     /// Of Debian packages.
     Debian(BuildDebian),

@@ -96,13 +96,13 @@ impl VmCtx {
         let started = Instant::now();
         log.check()?;
         self.check_disks()?;
-        self.check_image(log).await?;
         self.check_room().await?;
         let subnet = self.take_lease(log).await?;
         let vm = self.vm();
         let boot = self.boot(log, &vm, subnet).await?;
         let intend = self.intend_run(&vm, &boot);
         let run = self.change_and(Some(log), |vm| apply(vm, Transition::Start), intend).await?;
+        self.check_image(log).await?;
         let mut booted = log.stage("prepare", self.prepare(log, &boot, run)).await?;
         log.stage("boot", self.runs(log, "boot", &boot, &booted)).await?;
         let run = Run {

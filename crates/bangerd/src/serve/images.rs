@@ -70,7 +70,7 @@ pub(super) async fn show_image(
     request_body = MakeImage,
     responses(
         (status = 202, description = "It has begun", body = Operation),
-        Invalid, Conflict, Internal
+        Invalid, NotFound, Conflict, Internal
     )
 )]
 pub(super) async fn make_image(

@@ -262,9 +262,7 @@ pub async fn ask(engine: &Engine, name: &str, request: Wish) -> Outcome {
 
 /// Builds the image `new`.
 pub async fn build_image(engine: &Engine) -> Outcome {
-    let request: MakeImage = serde_json::from_value(serde_json::json!({
-        "from": "debian", "name": "new", "suite": "bookworm", "packages": [], "size": Size::gib(1), "opencode": false,
-    }))
+    let request: MakeImage = serde_json::from_value(serde_json::json!({ "debian": { "name": "new", "suite": "bookworm", "packages": [], "size": Size::gib(1), "opencode": false } }))
     .unwrap();
     outcome(engine, engine.make(request).await).await
 }
@@ -294,7 +292,7 @@ pub async fn promote(engine: &Engine) -> Outcome {
 
 /// Makes the image `new` of the VM `dev`. Its root is no file system, which is the last to be seen.
 pub async fn copy(engine: &Engine) -> Outcome {
-    let request = serde_json::json!({ "from": "vm", "vm": "dev", "name": "new" });
+    let request = serde_json::json!({ "vm": { "vm": "dev", "name": "new" } });
     let request = serde_json::from_value(request).unwrap();
     let outcome = outcome(engine, engine.make(request).await).await;
     assert!(format!("{outcome:?}").contains("holds no ext4 file system"), "{outcome:?}");
@@ -304,7 +302,7 @@ pub async fn copy(engine: &Engine) -> Outcome {
 /// Builds the image `new` from `debian`, as far as in [`copy`].
 pub async fn build_from(engine: &Engine) -> Outcome {
     let request = serde_json::json!({
-        "from": "image", "image": "debian", "name": "new", "packages": ["hello"],
+        "image": { "image": "debian", "name": "new", "packages": ["hello"] },
     });
     let request = serde_json::from_value(request).unwrap();
     let outcome = outcome(engine, engine.make(request).await).await;
