@@ -53,6 +53,7 @@ fn initramfs_segment(bencher: Bencher) {
             id: black_box(&id),
             name: &name,
             network: Some(&network),
+            work: None,
             host_key: &key,
             host_key_pub: &key,
             authorized_keys: &key,

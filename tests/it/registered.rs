@@ -7,13 +7,13 @@ use std::path::Path;
 use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 
 use crate::bad_host::without_stages;
-use crate::harness::{As, Sandbox};
+use crate::harness::{As, Sandbox, Stock};
 
 const PLAIN: [&str; 6] = ["--network", "none", "--memory", "512M", "--wait", "ssh"];
 
-/// A root that knows nothing of banger, and its kernel.
-fn files(banger: &Sandbox) {
-    let (image, mine) = (banger.image(), banger.dir().join("mine"));
+/// A root that knows nothing of banger, and its kernel, of the image in `image`.
+fn files(banger: &Sandbox, image: &Path) {
+    let mine = banger.dir().join("mine");
     fs::create_dir(&mine).unwrap();
     let runner = HostRunner::new(Tools::discover());
     for name in ["rootfs.ext4", "vmlinux"] {
@@ -45,7 +45,7 @@ fn overwrite(file: &Path, at: u64, bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn a_persons_files_boot_and_become_bangers_own() {
     let banger = Sandbox::new(As::Me);
-    files(&banger);
+    files(&banger, &banger.image());
     let mine = banger.dir().join("mine");
     let path = |name: &str| mine.join(name).to_str().unwrap().to_owned();
     let register = |name: &str, kernel: &str| {
@@ -97,5 +97,60 @@ fn a_persons_files_boot_and_become_bangers_own() {
     assert_eq!(banger.run(&["image", "prune"]).code, 2);
     banger.ok(&["image", "prune", "--yes"]);
     assert_eq!(banger.json(&["image", "list"]).as_array().unwrap().len(), 1);
+    assert_eq!(banger.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_distributions_own_initramfs_boots_and_the_root_is_told_who_it_is() {
+    let banger = Sandbox::with(As::Me, Stock::Lab);
+    let script = banger.dir().join("script");
+    // What the kernel's package would have left there, which is only unpacked; and the modules of
+    // this machine alone: to pack those of all others takes an emulated one minutes.
+    let make = "#!/bin/sh -e\necho CONFIG_RD_GZIP=y > /boot/config-$(uname -r)\n\
+                printf 'MODULES=dep\\nCOMPRESSLEVEL=1\\n' > /etc/initramfs-tools/conf.d/banger\n\
+                update-initramfs -c -k $(uname -r)\n";
+    fs::write(&script, make).unwrap();
+    let script = script.to_str().unwrap();
+    banger.ok(&["image", "build", "--from", "lab", "--name", "stock", "--run", script]);
+    let shown = banger.json(&["image", "show", "stock"]);
+    let image = banger.state("images").join(shown["id"].as_str().unwrap());
+    files(&banger, &image);
+    let release = shown["boot_set"]["kernel_release"].as_str().unwrap();
+    let mine = |name: &str| banger.dir().join("mine").join(name).to_str().unwrap().to_owned();
+    let dump = format!("dump /boot/initrd.img-{release} {}", mine("initrd"));
+    let dump = Command::new(Tool::Debugfs).args(["-R", &dump, &mine("rootfs.ext4")]);
+    HostRunner::new(Tools::discover()).capture(&dump).unwrap();
+
+    let (rootfs, kernel, initrd) = (mine("rootfs.ext4"), mine("vmlinux"), mine("initrd"));
+    let register = ["image", "register", "--name", "mine", "--rootfs", &rootfs];
+    banger.ok(&[&register[..], &["--kernel", &kernel, "--initrd", &initrd]].concat());
+    let create = ["vm", "create", "dev", "--image", "mine", "--memory", "1G", "--wait", "ssh"];
+    banger.ok(&create);
+    let spec = banger.json(&["vm", "show", "dev"])["spec"].clone();
+    assert_eq!(spec["root_disk"], "clone");
+    let exec = |script: &str| banger.ok(&["vm", "exec", "dev", "--", script]);
+    assert_eq!(
+        exec("hostname; findmnt -no SOURCE /root; ip -br -4 address show eth0 | awk '{print $3}'"),
+        "dev\n/dev/vdb\n10.0.2.15/24"
+    );
+    assert_eq!(
+        exec("ls -d /run/initramfs; stat -c %a /usr/lib/banger/bootstrap"),
+        "/run/initramfs\n755"
+    );
+
+    // Killed, its root was not unmounted: its journal is replayed before it is written to.
+    exec("echo kept > /etc/kept; sync; echo x > /etc/more");
+    banger.ok(&["vm", "kill", "dev"]);
+    banger.ok(&["vm", "rename", "dev", "other"]);
+    banger.ok(&["vm", "start", "other", "--wait", "ssh"]);
+    assert_eq!(banger.ok(&["vm", "exec", "other", "--", "hostname; cat /etc/kept"]), "other\nkept");
+    let refused =
+        banger.run(&[&create[..3], &["--image", "mine", "--root-disk", "qcow2"]].concat());
+    assert_eq!(refused.code, 2);
+    insta::assert_snapshot!(refused.stderr, @r"
+    error: the root disk 'qcow2' is not possible: its initramfs is not banger's, so its root is written to before it boots
+    hint: use 'clone'
+    ");
+    banger.ok(&["vm", "delete", "--yes", "other"]);
     assert_eq!(banger.leftovers(), Vec::<String>::new());
 }

@@ -103,6 +103,8 @@ pub struct Identity<'a> {
     pub name: &'a Name,
     /// Its network, if it has one.
     pub network: Option<&'a GuestNetwork>,
+    /// The work disk's device, if the bootstrap is to mount it; an initramfs of banger's does.
+    pub work: Option<&'a str>,
     /// The SSH host key, in OpenSSH's private format.
     pub host_key: &'a str,
     /// The same key's public line.
@@ -127,7 +129,7 @@ pub fn files(guest: &Identity<'_>) -> Vec<GuestFile> {
             ),
         ),
         GuestFile::new("etc/machine-id", 0o444, format!("{0}{0}\n", guest.id)),
-        GuestFile::new("etc/banger/network", 0o644, network_config(guest.network)),
+        GuestFile::new("etc/banger/network", 0o644, network_config(guest)),
         GuestFile::new(BOOTSTRAP_PATH, 0o755, BOOTSTRAP),
         GuestFile::new("etc/ssh/ssh_host_ed25519_key", 0o600, guest.host_key),
         GuestFile::new("etc/ssh/ssh_host_ed25519_key.pub", 0o644, guest.host_key_pub),
@@ -147,9 +149,12 @@ pub fn files(guest: &Identity<'_>) -> Vec<GuestFile> {
 }
 
 /// Shell assignments that the bootstrap script reads.
-fn network_config(network: Option<&GuestNetwork>) -> String {
+fn network_config(guest: &Identity<'_>) -> String {
     let mut text = String::from("# Written by banger at every start.\n");
-    if let Some(GuestNetwork { ip, .. }) = network {
+    if let Some(work) = guest.work {
+        text.push_str(&format!("WORK={work}\n"));
+    }
+    if let Some(GuestNetwork { ip, .. }) = guest.network {
         // Writing to a String cannot fail.
         let _ = write!(text, "ADDRESS={}/{}\nGATEWAY={}\n", ip.address, ip.prefix, ip.gateway);
     }
@@ -163,8 +168,10 @@ const BOOTSTRAP: &str = "\
 # Written by banger at every start: changes are lost.
 . /etc/banger/network
 hostname \"$(cat /etc/hostname)\" 2>/dev/null
+[ -z \"$WORK\" ] || mount -t ext4 \"$WORK\" /root
 ip link set lo up
 [ -n \"$ADDRESS\" ] || exit 0
+[ -e /sys/class/net/eth0 ] || modprobe virtio_net
 ip link set eth0 up
 ip addr replace \"$ADDRESS\" dev eth0
 ip route replace default via \"$GATEWAY\" dev eth0
@@ -184,6 +191,7 @@ mod tests {
             id,
             name,
             network: network.as_ref(),
+            work: None,
             host_key: "KEY\n",
             host_key_pub: "ssh-ed25519 AAAA\n",
             authorized_keys: "ssh-ed25519 BBBB me\n",

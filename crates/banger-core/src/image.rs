@@ -139,6 +139,14 @@ pub enum Source {
     },
 }
 
+impl BootSet {
+    /// Whether the initramfs is banger's: one that takes a segment.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.agent_version.is_some()
+    }
+}
+
 /// Kernel and arguments; the files lie beside the image's root file system.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BootSet {

@@ -55,8 +55,10 @@ impl Sockets {
 pub struct Boot {
     /// The kernel.
     pub kernel: PathBuf,
-    /// The initramfs with the VM's segment.
+    /// The initramfs, with the VM's segment if it takes one.
     pub initramfs: PathBuf,
+    /// Whether it does: it is banger's.
+    pub ours: bool,
     /// The root disk.
     pub root: PathBuf,
     /// The kernel's command line.

@@ -105,6 +105,7 @@ async fn what_we_send_is_accepted_and_what_it_refuses_is_an_error() {
         std::fs::write(file(part), part).unwrap();
     }
     let boot = Boot {
+        ours: true,
         root: vm_files::overlay(dir.path()),
         kernel: file("vmlinux"),
         initramfs: file("initramfs"),

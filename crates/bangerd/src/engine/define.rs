@@ -40,8 +40,12 @@ impl Engine {
             }
             _ => self.ready().await?,
         };
-        let (root_disk, root_disk_reason) =
-            choose_root_disk(request.root_disk, vmm, &ready_for(image, ready.clone()))?;
+        let (root_disk, root_disk_reason) = choose_root_disk(
+            request.root_disk,
+            vmm,
+            image.boot_set.is_ours(),
+            &ready_for(image, ready.clone()),
+        )?;
         if let Some(limit) = request.overlay {
             check_overlay(limit, root_disk).map_err(invalid)?;
         }
@@ -131,6 +135,7 @@ fn ready_for(image: &Image, ready: Result<Ready, AskError>) -> Result<Ready, Ask
 fn choose_root_disk(
     asked: Option<RootDisk>,
     vmm: Vmm,
+    ours: bool,
     ready: &Result<Ready, AskError>,
 ) -> Result<(RootDisk, String), ApiError> {
     let no_snapshot = match ready {
@@ -138,12 +143,18 @@ fn choose_root_disk(
         Ok(Ready { no_mapper: Some(why), .. }) => Some(why.clone()),
         Err(error) => Some(error.to_string()),
     };
+    let raw = "its initramfs is not banger's, so its root is written to before it boots";
     let chosen = match (asked, no_snapshot, vmm) {
         (Some(RootDisk::DmSnapshot), Some(why), _) => {
             let why = format!("the root disk 'dm-snapshot' is not possible here: {why}");
             return Err(invalid(why).remedy(SUDO_REMEDY));
         }
+        (Some(RootDisk::Qcow2), ..) if !ours => {
+            return Err(invalid(format!("the root disk 'qcow2' is not possible: {raw}"))
+                .remedy("use 'clone'"));
+        }
         (Some(asked), ..) => (asked, "asked for".to_owned()),
+        (None, Some(_), Vmm::Qemu) if !ours => (RootDisk::Clone, raw.to_owned()),
         (None, None, _) => {
             (RootDisk::DmSnapshot, "instant on any file system, and sudo is ready".to_owned())
         }
@@ -239,10 +250,10 @@ mod tests {
         let mut chosen = String::new();
         for host in &hosts {
             for vmm in [Vmm::Qemu, Vmm::Firecracker] {
-                let (disk, why) = choose_root_disk(None, vmm, host).unwrap();
+                let (disk, why) = choose_root_disk(None, vmm, true, host).unwrap();
                 chosen.push_str(&format!("{vmm}: {disk:?}, {why}\n"));
             }
-            match choose_root_disk(Some(RootDisk::DmSnapshot), Vmm::Qemu, host) {
+            match choose_root_disk(Some(RootDisk::DmSnapshot), Vmm::Qemu, true, host) {
                 Ok((disk, why)) => chosen.push_str(&format!("asked: {disk:?}, {why}\n")),
                 Err(error) => chosen.push_str(&format!("asked: {}\n", error.message)),
             }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use banger_core::agent;
 use banger_core::bootargs::{self, Machine};
 use banger_core::dirs::vm_files;
-use banger_core::guest::{BootConfig, Identity, files as guest_files, services};
 use banger_core::helper::root_device;
 use banger_core::image::files;
 use banger_core::resource::{ProcessId, ResourceSpec};
@@ -23,12 +22,11 @@ use crate::engine::resources::{Intended, blocking, intend};
 use crate::engine::vm::{VmCtx, released};
 use crate::error::{OpError, chain};
 use crate::guest;
-use crate::ops::keys;
+use crate::store::StoreError;
 use crate::store::journal::Scope;
-use crate::store::{StoreError, vms};
 use crate::vmm::Boot;
 use crate::vmm::firecracker::{self, Firecracker};
-use crate::vmm::qemu::{self, APIC_TIMER_HZ};
+use crate::vmm::qemu;
 use crate::vmm::qmp::Qmp;
 
 /// How long a program may take to make its socket.
@@ -121,10 +119,11 @@ impl VmCtx {
             ensure(tap).await.map(drop)
         };
         let (vsock, root, tap, files) =
-            tokio::join!(vsock, root, tap, self.boot_files(boot.clone()));
+            tokio::join!(vsock, root, tap, self.write_segment(boot.clone()));
         files?;
         root?;
         tap?;
+        self.patch_root(log, boot.clone()).await?;
         let vsock = vsock?;
         log.check()?;
         let process = self.unless_too_old(ensure(vmm).await).await?.process;
@@ -233,7 +232,11 @@ impl VmCtx {
         let tsc_khz = blocking(move || Ok((!kvm).then(banger_host::tsc_khz))).await?;
         Ok(Boot {
             kernel: self.engine.dirs.image(image.id.as_str()).join(files::KERNEL),
-            initramfs: self.run_dir().join("initramfs.cpio"),
+            initramfs: match image.boot_set.is_ours() {
+                true => self.run_dir().join("initramfs.cpio"),
+                false => self.engine.dirs.image(image.id.as_str()).join(files::INITRAMFS),
+            },
+            ours: image.boot_set.is_ours(),
             root: match vm.spec.root_disk {
                 RootDisk::Qcow2 | RootDisk::Clone => vm_files::overlay(&self.dir()),
                 RootDisk::DmSnapshot => {
@@ -245,47 +248,6 @@ impl VmCtx {
             subnet,
             kvm,
         })
-    }
-
-    /// Puts the VM's segment behind the image's initramfs.
-    async fn boot_files(&self, boot: Boot) -> Result<(), OpError> {
-        let (vm, dir, engine) = (self.vm(), self.dir(), self.engine.clone());
-        let image = self.image(&vm).await?;
-        let id = vm.id.clone();
-        let row = engine.store.read(move |db| vms::get(db, &id)).await?;
-        let password = row.and_then(|row| row.opencode_password).filter(|_| vm.spec.opencode);
-        blocking(move || {
-            let image_dir = engine.dirs.image(image.id.as_str());
-            let (_, public) =
-                keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)?;
-            let key = vm_files::host_key(&dir);
-            let host_key = read(&key)?;
-            let host_key_pub = read(&key.with_added_extension("pub"))?;
-            let identity = Identity {
-                id: &vm.id,
-                name: &vm.name,
-                network: boot.network.as_ref(),
-                host_key: &host_key,
-                host_key_pub: &host_key_pub,
-                authorized_keys: &public,
-                opencode_password: password.as_deref(),
-            };
-            let config = BootConfig {
-                // What is put into `/root` of an image to be is to be in the image.
-                work: (!vm.temporary).then(|| "/dev/vdb".to_owned()),
-                timer_hz: (!boot.kvm).then_some(APIC_TIMER_HZ),
-                ..BootConfig::default()
-            };
-            let mut files = guest_files(&identity);
-            if !image.companion {
-                let agent = std::fs::read(&engine.agent)
-                    .map_err(OpError::file(format!("read {}", engine.agent.display())))?;
-                files.extend(services::companion(agent));
-            }
-            let segment = banger_image::initramfs::segment(&config, &files)?;
-            write_initramfs(&image_dir.join(files::INITRAMFS), &segment, &boot.initramfs)
-        })
-        .await
     }
 }
 
@@ -304,23 +266,6 @@ pub(super) struct Booted {
     /// The agent rings at it.
     pub(super) doorbell: UnixListener,
     vmm_log: Words,
-}
-
-fn read(path: &Path) -> Result<String, OpError> {
-    std::fs::read_to_string(path).map_err(OpError::file(format!("read {}", path.display())))
-}
-
-/// Writes the image's initramfs and the segment, which holds secrets.
-fn write_initramfs(base: &Path, segment: &[u8], to: &Path) -> Result<(), OpError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let write = || {
-        let mut options = std::fs::File::options();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(to)?;
-        std::io::copy(&mut std::fs::File::open(base)?, &mut file)?;
-        file.write_all(segment)
-    };
-    write().map_err(OpError::file(format!("write {}", to.display())))
 }
 
 /// Waiting for programs that were just started.

@@ -143,7 +143,8 @@ impl VmCtx {
             // A kernel hangs by emulation only, and a slow machine is not to lose twice what
             // its guest has done.
             let silence = (self.ready_limit() / 4).max(LEAST_SILENCE);
-            let silence = (!boot.kvm && boots == 1).then_some(silence);
+            // Another's initramfs says nothing that is known.
+            let silence = (!boot.kvm && boot.ours && boots == 1).then_some(silence);
             let signs = self.signs(silence);
             let answered = self.probe(log, &booted.process).agent(&booted.doorbell, &signs).await;
             match answered {

@@ -151,6 +151,7 @@ pub(crate) mod tests {
         let boot = Boot {
             kernel: "/i/vmlinux".into(),
             initramfs: "/r/initramfs.cpio".into(),
+            ours: true,
             root: "/v,1/root.overlay".into(),
             boot_args: "quiet".into(),
             network: None,
