@@ -54,6 +54,11 @@ fn a_root_gets_copies_packages_and_what_scripts_make_of_it() {
     fs::write(at("folder/tool"), "#!/bin/sh\necho tool\n").unwrap();
     fs::set_permissions(at("folder/tool"), fs::Permissions::from_mode(0o755)).unwrap();
     std::os::unix::fs::symlink("tool", at("folder/link")).unwrap();
+    fs::create_dir_all(at("private/bin")).unwrap();
+    fs::write(at("private/bin/mine"), "").unwrap();
+    for folder in ["private", "private/bin"] {
+        fs::set_permissions(at(folder), fs::Permissions::from_mode(0o700)).unwrap();
+    }
     let script = "#!/bin/bash\nset -e\necho \"in $PWD as $(id -un)\"\nbanger-hello\nbanger-hello > /etc/made\n\
                   echo in-root > /root/kept\n";
     fs::write(at("script"), script).unwrap();
@@ -67,6 +72,7 @@ fn a_root_gets_copies_packages_and_what_scripts_make_of_it() {
         format!("{}:/opt/repository", at("repository")),
         format!("{}:/etc/apt/sources.list", at("sources")),
         format!("{}:/opt/with space/folder", at("folder")),
+        format!("{}:/usr/local", at("private")),
     ];
     let copies = copies.iter().flat_map(|copy| ["--copy", copy]);
     let rest = ["--package", "banger-hello", "--run", &run, "--size", "5G"];
@@ -95,6 +101,8 @@ fn a_root_gets_copies_packages_and_what_scripts_make_of_it() {
         exec("df --output=size -B1G / | tail -n 1 | tr -d ' '; ls /opt"),
         "5\nrepository\nwith space"
     );
+    let modes = "stat -c %a /usr/local /usr/local/bin; ls /usr/local/bin";
+    assert_eq!(exec(modes), "755\n755\nmine\nopencode");
     banger.ok(&["vm", "delete", "--yes", "dev"]);
 
     // What fails tells why, and leaves nothing but its log.
@@ -110,6 +118,7 @@ fn a_root_gets_copies_packages_and_what_scripts_make_of_it() {
     assert!(none.stderr.contains("Unable to locate package no-such-package"), "{}", none.stderr);
     assert!(build("less", &["--size", "1G"]).stderr.contains("cannot shrink"));
     assert_eq!(build("bad", &["--package", "-y"]).code, 2);
+    assert_eq!(build("bad", &["--run", "/none"]).code, 2);
     assert_eq!(banger.json(&["image", "list"]).as_array().unwrap().len(), 2);
     assert_eq!(banger.leftovers(), Vec::<String>::new());
 }

@@ -48,9 +48,16 @@ fn a_persons_files_boot_and_become_bangers_own() {
     files(&banger, &banger.image());
     let mine = banger.dir().join("mine");
     let path = |name: &str| mine.join(name).to_str().unwrap().to_owned();
+    let home = banger.dir().join("home");
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("seeded"), "seeded\n").unwrap();
+    let seed = Command::new(Tool::Mke2fs).args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"]);
+    let seed = seed.args([&home, &mine.join("seed")]).arg("64M");
+    HostRunner::new(Tools::discover()).capture(&seed).unwrap();
     let register = |name: &str, kernel: &str| {
-        let (rootfs, kernel) = (path("rootfs.ext4"), path(kernel));
-        banger.run(&["image", "register", "--name", name, "--rootfs", &rootfs, "--kernel", &kernel])
+        let (rootfs, kernel, seed) = (path("rootfs.ext4"), path(kernel), path("seed"));
+        let files = ["--rootfs", &rootfs, "--kernel", &kernel, "--work-seed", &seed];
+        banger.run(&[&["image", "register", "--name", name], &files[..]].concat())
     };
     let refused = register("none", "rootfs.ext4");
     assert_eq!(refused.code, 1);
@@ -62,8 +69,8 @@ fn a_persons_files_boot_and_become_bangers_own() {
     assert_eq!(shown["source"]["kind"], "registered");
     assert_eq!(shown["in_place"]["rootfs"], path("rootfs.ext4"));
     banger.ok(&[&["vm", "create", "dev", "--image", "mine"], &PLAIN[..]].concat());
-    let script = "hostname; echo kept > /etc/kept; echo kept > /root/kept";
-    assert_eq!(banger.ok(&["vm", "exec", "dev", "--", script]), "dev");
+    let script = "hostname; cat /root/seeded; echo kept > /etc/kept; echo kept > /root/kept";
+    assert_eq!(banger.ok(&["vm", "exec", "dev", "--", script]), "dev\nseeded");
     banger.ok(&["vm", "stop", "dev"]);
 
     // Touched, it is read once; changed, it serves no more.

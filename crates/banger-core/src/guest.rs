@@ -168,7 +168,10 @@ const BOOTSTRAP: &str = "\
 # Written by banger at every start: changes are lost.
 . /etc/banger/network
 hostname \"$(cat /etc/hostname)\" 2>/dev/null
-[ -z \"$WORK\" ] || mount -t ext4 \"$WORK\" /root
+[ -z \"$WORK\" ] || mount -t ext4 \"$WORK\" /root || {
+    echo 'banger: the work disk cannot be mounted at /root' > /dev/console
+    exit 1
+}
 ip link set lo up
 [ -n \"$ADDRESS\" ] || exit 0
 [ -e /sys/class/net/eth0 ] || modprobe virtio_net

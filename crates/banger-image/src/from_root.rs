@@ -5,11 +5,13 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use banger_core::id::ImageId;
 use banger_core::image::{Image, Parent, Source, files};
 use banger_core::name::Name;
 use banger_core::size::Size;
+use banger_exec::{Command, Tool};
 
 use crate::build::{BuildEnv, BuildError, Reporter};
 use crate::ext4::{Change, Disk, Kind, recover};
@@ -30,6 +32,8 @@ pub struct RootRequest {
     pub created_at: u64,
 }
 
+/// How long a large root may take to be looked through.
+const DISCARD_LIMIT: Duration = Duration::from_secs(3600);
 /// No list of packages is longer.
 const STATUS_MAX: u64 = 64 << 20;
 const STATUS: &str = "/var/lib/dpkg/status";
@@ -77,6 +81,10 @@ pub fn finish(
     }
     let packages = disk.read(Path::new(STATUS), STATUS_MAX)?;
     disk.apply(&cleaned(&disk)?)?;
+    // What is removed stays in blocks that are free, for whoever reads the disk.
+    let discard = Command::new(Tool::E2fsck).args(["-f", "-y", "-E", "discard"]).arg(&rootfs);
+    let discard = discard.also_ok(1).cancel(&env.cancel).timeout(DISCARD_LIMIT);
+    env.runner.capture(&discard)?;
 
     reporter.stage("describe");
     let mut names = vec![files::KERNEL, files::INITRAMFS, files::ROOTFS];
@@ -154,7 +162,9 @@ fn inside(disk: &Disk<'_>, folder: &Path) -> Result<Vec<PathBuf>, BuildError> {
         return Ok(Vec::new());
     }
     let names: Vec<OsString> = disk.list(folder)?.unwrap_or_default();
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    // A name that debugfs cannot be told of stays.
+    let sayable = |name: &OsString| !name.as_bytes().iter().any(u8::is_ascii_control);
+    Ok(names.into_iter().filter(sayable).map(|name| folder.join(name)).collect())
 }
 
 /// A second name for a file that never changes; a copy where there can be none.

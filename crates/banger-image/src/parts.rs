@@ -93,6 +93,27 @@ pub fn renew(dir: &Path, image: &Image) -> Result<Vec<Part>, Damage> {
     record(dir, &names).map_err(|error| Damage { path: dir.to_owned(), what: error.into() })
 }
 
+/// Reads copies of some of an image's files, in a folder of their own, whole.
+///
+/// # Errors
+/// The first that is not as the image's was made.
+pub fn verify_copies(dir: &Path, image: &Image) -> Result<(), Damage> {
+    for part in &image.parts {
+        let path = dir.join(&part.name);
+        let same = || -> Result<bool, What> {
+            let file = File::open(&path)?;
+            let length = file.metadata()?.len();
+            Ok(length == part.bytes && digest(&file, length)? == part.digest)
+        };
+        match same() {
+            Ok(true) | Err(What::Missing) => {}
+            Ok(false) => return Err(Damage { path, what: What::Content }),
+            Err(what) => return Err(Damage { path, what }),
+        }
+    }
+    Ok(())
+}
+
 fn stamp(metadata: &Metadata) -> Stamp {
     let nanoseconds = |seconds: i64, more: i64| seconds.saturating_mul(1_000_000_000) + more;
     Stamp {

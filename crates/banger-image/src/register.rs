@@ -1,9 +1,9 @@
 //! Images of files that a person has: looked through, so that what cannot boot is refused here and
 //! not by a guest that stays silent.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use banger_core::bootargs;
@@ -26,8 +26,12 @@ const BANNER: &[u8] = b"Linux version ";
 /// Where a root has its first program, see the agent's init.
 const INITS: [&str; 3] = ["/sbin/init", "/usr/lib/systemd/systemd", "/bin/init"];
 /// What a kernel says of itself that has such a driver, where it is no module.
-const DRIVERS: [(&str, &[u8]); 3] =
-    [("virtio_mmio", b"virtio-mmio"), ("virtio_blk", b"virtio_blk"), ("ext4", b"ext4")];
+const DRIVERS: [(&str, &[u8]); 4] = [
+    ("virtio_mmio", b"virtio-mmio"),
+    ("virtio_blk", b"virtio_blk"),
+    ("ext4", b"ext4"),
+    ("vmw_vsock_virtio_transport", b"vmw_vsock_virtio_transport"),
+];
 
 /// The files of an image to register. All paths are absolute.
 #[derive(Debug, Clone)]
@@ -110,6 +114,12 @@ impl Register<'_> {
             ext4(seed, "work seed")?;
             let to = self.staging.join(files::WORK_SEED);
             fs::copy(seed, &to).map_err(BuildError::io("copy", seed))?;
+            // resize2fs wants it, and e2fsck of a work disk would be paid by each VM.
+            let e2fsck = Command::new(Tool::E2fsck).args(["-f", "-p"]).arg(&to).also_ok(1);
+            self.env.runner.capture(&e2fsck.cancel(&self.env.cancel))?;
+            fs::set_permissions(&to, Permissions::from_mode(0o400))
+                .and_then(|()| File::open(&to)?.sync_all())
+                .map_err(BuildError::io("write to disk", &to))?;
             names.push(files::WORK_SEED);
         }
         self.check_cancel()?;

@@ -239,6 +239,7 @@ impl Engine {
     pub fn vms(&self) -> Vec<Vm> {
         let mut vms: Vec<Vm> =
             lock(&self.0.tasks).values().filter_map(|task| task.look.vm()).collect();
+        vms.retain(|vm| !vm.temporary);
         vms.sort_by(|a, b| a.name.cmp(&b.name));
         vms
     }
@@ -284,9 +285,8 @@ impl Engine {
             self.store.run(move |db| images::delete(db, &image)).await.map_err(store_error)?;
         if !users.is_empty() {
             let message = format!("the image is used by {}", users.join(", "));
-            return Err(
-                ApiError::new(ErrorKind::Conflict, message).remedy("delete those VMs first")
-            );
+            let remedy = "delete those VMs first; what is named build-… ends with a build from it";
+            return Err(ApiError::new(ErrorKind::Conflict, message).remedy(remedy));
         }
         let failures = self.release(id.as_str(), false).await.map_err(store_error)?;
         if failures.is_empty() {

@@ -10,6 +10,7 @@ use banger_core::vm::{IllegalTransition, PauseCause};
 use banger_exec::{ExecError, Tool};
 use banger_host::{HostError, Version};
 use banger_image::build::BuildError;
+use banger_image::ext4::{Ext4Error, PatchError};
 use banger_image::parts::Damage;
 use banger_image::seed::SeedError;
 use banger_wire::WireError;
@@ -118,6 +119,17 @@ pub enum OpError {
         /// The end of what was said.
         said: String,
     },
+    /// A guest that an image is built in is not there any more.
+    #[error("the connection to the guest broke in {what}: {said}")]
+    GuestLost {
+        /// What was under way.
+        what: String,
+        /// What ssh said.
+        said: String,
+    },
+    /// A root could not be told whose it is.
+    #[error("the root of the VM could not be written to")]
+    Patch(#[from] PatchError),
     /// The work seed could not be made.
     #[error("the home of the VM could not be made")]
     Seed(#[from] SeedError),
@@ -171,7 +183,12 @@ impl OpError {
             Self::Cancelled => true,
             Self::Exec(error) | Self::Host(HostError::Exec(error)) => by_exec(error),
             Self::Build(BuildError::Cancelled) => true,
-            Self::Build(BuildError::Exec(error)) => by_exec(error),
+            Self::Build(
+                BuildError::Exec(error)
+                | BuildError::Patch(PatchError::Exec(error))
+                | BuildError::Ext4(Ext4Error::Exec(error)),
+            )
+            | Self::Patch(PatchError::Exec(error)) => by_exec(error),
             _ => false,
         }
     }

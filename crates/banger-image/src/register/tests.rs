@@ -128,7 +128,7 @@ fn a_kernel_needs_its_modules_or_has_them_built_in() {
     fs::remove_dir_all(files.at("tree/usr/lib/modules")).unwrap();
     files.make_root();
     insta::assert_snapshot!(files.refused(), @"/kernel cannot be the kernel of an image: it has no virtio_mmio built in, and there are no modules for Linux 6.1-test: neither in the root file system nor by '--modules'");
-    files.kernel("6.1-test", "virtio-mmio virtio_blk ext4");
+    files.kernel("6.1-test", "virtio-mmio virtio_blk ext4 vmw_vsock_virtio_transport");
     files.register().unwrap();
 }
 

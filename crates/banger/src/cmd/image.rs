@@ -153,8 +153,11 @@ async fn promote(args: PromoteImage) -> Result<ExitCode, CommandError> {
 async fn prune(args: PruneImages) -> Result<ExitCode, CommandError> {
     let client = daemon::connect().await?;
     let default = config::current()?.image;
+    // It may be named by its id; and there may be none.
+    let default = client.get::<ImageInfo>(&format!("/v1/images/{default}")).await.ok();
     let mut list: Vec<ImageInfo> = client.get("/v1/images").await?;
-    list.retain(|info| info.used_by.is_empty() && info.image.name.as_str() != default);
+    list.retain(|info| info.used_by.is_empty());
+    list.retain(|info| default.as_ref().is_none_or(|default| default.image.id != info.image.id));
     let names: Vec<_> = list.iter().map(|info| info.image.name.as_str()).collect();
     if !args.dry_run && !list.is_empty() {
         if !args.yes {

@@ -124,7 +124,10 @@ impl Engine {
 /// What the helper can do with an image's files: it uses only those in the store.
 fn ready_for(image: &Image, ready: Result<Ready, AskError>) -> Result<Ready, AskError> {
     let elsewhere = || {
-        format!("the files of '{0}' are not in the store (banger image promote {0})", image.name)
+        format!(
+            "the files of '{0}' are not in the store: run 'banger image promote {0}'",
+            image.name
+        )
     };
     let ready = ready?;
     let no_mapper = ready.no_mapper.or(image.in_place.is_some().then(elsewhere));

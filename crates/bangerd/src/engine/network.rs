@@ -19,8 +19,8 @@ use crate::engine::oplog::OpLog;
 use crate::engine::resources::Intended;
 use crate::engine::vm::VmCtx;
 use crate::error::OpError;
-use crate::store::StoreError;
 use crate::store::journal::{self, Scope};
+use crate::store::{StoreError, vms};
 
 /// What holds it in the journal.
 pub(crate) const OWNER: &str = "network";
@@ -113,7 +113,9 @@ impl VmCtx {
         if vm.lease.is_some_and(|lease| is_guests(subnet, lease.address)) {
             return Ok(Some(subnet));
         }
-        let leases = self.engine.vms().into_iter().filter_map(|vm| vm.lease);
+        // By their rows: a VM that an image is built in has one, and no task.
+        let rows = self.engine.store.read(|db| vms::list(db)).await?;
+        let leases = rows.into_iter().filter_map(|row| row.vm.lease);
         let leased: Vec<_> = leases.map(|lease| lease.address).collect();
         // Another daemon of this user, with a state of its own, may have given it away.
         let taken = |address| leased.contains(&address) || link_exists(&tap(address));

@@ -16,7 +16,11 @@ impl VmCtx {
     /// Makes the image `name` of the root of the VM, which is stopped.
     pub(crate) async fn copy_op(&self, log: &OpLog, name: Name) {
         let vm = self.vm();
-        let parent = match self.image(&vm).await {
+        let checked = async {
+            self.check_image(log).await?;
+            self.image(&vm).await
+        };
+        let parent = match checked.await {
             Ok(image) => image,
             Err(error) => return self.finish(log, Err(error), Vec::new(), String::new()).await,
         };

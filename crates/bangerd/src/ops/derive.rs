@@ -32,6 +32,7 @@ impl Engine {
         let parent = self.image(&request.image).await?;
         self.check_image_name(&request.name).await?;
         check_packages(&request.packages)?;
+        check_paths(&request)?;
         if let Some(size) = request.size {
             check_root_size(size)?;
             if size < parent.rootfs_size {
@@ -142,6 +143,21 @@ impl Engine {
         Provisioning { log, ctx, request }.run().await?;
         log.check()?;
         ctx.stop(log).await
+    }
+}
+
+/// Fails if a path is not absolute, or leads to nothing: before a VM is booted for it.
+fn check_paths(request: &BuildFrom) -> Result<(), ApiError> {
+    let invalid = |message| ApiError::new(ErrorKind::Invalid, message);
+    let froms = request.copies.iter().map(|copy| &copy.from);
+    for path in froms.chain(&request.modules).chain(&request.scripts).map(Path::new) {
+        if !path.is_absolute() || !path.exists() {
+            return Err(invalid(format!("there is no {}", path.display())));
+        }
+    }
+    match request.copies.iter().find(|copy| !copy.to.starts_with('/')) {
+        Some(copy) => Err(invalid(format!("'{}' is not an absolute path", copy.to))),
+        None => Ok(()),
     }
 }
 

@@ -7,7 +7,6 @@ use banger_core::dirs::vm_files;
 use banger_core::guest::{BootConfig, GuestFile, Identity, files as guest_files, services};
 use banger_core::image::{Image, files};
 use banger_core::vm::Vm;
-use banger_image::build::BuildError;
 use banger_image::ext4::{Change, Disk, recover};
 
 use crate::engine::Engine;
@@ -63,7 +62,7 @@ impl VmCtx {
                 recover(runner, &boot.root, &cancel)?;
                 Disk::open(runner, &boot.root, &cancel)?.apply(&changes.collect::<Vec<_>>())
             };
-            Ok(patch().map_err(BuildError::from)?)
+            Ok(patch()?)
         })
         .await
     }

@@ -55,11 +55,19 @@ impl Engine {
         let (dir, cancel) = (self.dirs.image(image.id.as_str()), log.clone());
         let copy = blocking(move || {
             let damaged = |damage| OpError::Damaged { image: image.name.to_string(), damage };
-            parts::verify(&dir, &image).map_err(damaged)?;
-            // Each file is the one or the other, and both are the same: it may end anywhere.
-            for name in [files::KERNEL, files::INITRAMFS, files::ROOTFS] {
+            let links = [files::KERNEL, files::INITRAMFS, files::ROOTFS].map(|name| dir.join(name));
+            let links: Vec<_> = links.iter().filter(|path| path.is_symlink()).collect();
+            let name = |link: &Path| link.file_name().unwrap_or_default().to_owned();
+            for link in &links {
                 cancel.check()?;
-                copy(&dir, name, &scratch.join(name))?;
+                clone_file(link, &scratch.join(name(link)))?;
+            }
+            // Held against what was registered before anything is replaced. From then on each
+            // file is the one or the other, and both are the same: it may end anywhere.
+            parts::verify_copies(&scratch, &image).map_err(damaged)?;
+            for link in links {
+                settle(&scratch.join(name(link)), link)
+                    .map_err(OpError::file(format!("create {}", link.display())))?;
             }
             let parts = parts::renew(&dir, &image).map_err(damaged)?;
             let image = Image { parts, in_place: None, ..image };
@@ -81,16 +89,6 @@ fn describe(dir: &Path, scratch: &Path, image: &Image) -> Result<(), OpError> {
         settle(&part, &place)
     };
     write().map_err(OpError::file(format!("write {}", place.display())))
-}
-
-/// Puts a copy of what a link in an image's folder leads to in its place.
-fn copy(dir: &Path, name: &str, part: &Path) -> Result<(), OpError> {
-    let link = dir.join(name);
-    if !link.is_symlink() {
-        return Ok(());
-    }
-    clone_file(&link, part)?;
-    settle(part, &link).map_err(OpError::file(format!("create {}", link.display())))
 }
 
 /// Moves a finished file to its place, for good.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use banger_core::api::{ApiError, BuildFrom, CopyIn, ErrorKind, SshAccess};
+use banger_core::console::Filter;
 use banger_core::operation::EventKind;
 use banger_core::ssh::{arguments, proxy_line, quote};
 use banger_exec::{Command, ExecError, Tool};
@@ -27,7 +28,9 @@ set -e
 if command -v apt-get >/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get -q update
-    exec apt-get -q -y -o Dpkg::Use-Pty=0 --no-install-recommends install "$@"
+    # A configuration file that was copied before is the person's choice.
+    exec apt-get -q -y -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confdef \
+        -o Dpkg::Options::=--force-confold --no-install-recommends install "$@" </dev/null
 elif command -v apk >/dev/null; then
     exec apk add --no-progress "$@"
 elif command -v xbps-install >/dev/null; then
@@ -100,7 +103,8 @@ impl Provisioning<'_> {
 
     /// Copies a file or what is in a folder, as root's, by way of tar(1).
     async fn copy(&self, from: &Path, to: &Path) -> Result<(), OpError> {
-        let archive = self.ctx.run_dir().join("copy.tar");
+        // Beside the root, which has to hold it too: the run folder is memory.
+        let archive = self.ctx.dir().join("copy.tar");
         let is_folder = from.is_dir();
         let (inside, name): (&Path, PathBuf) = match from.parent().zip(from.file_name()) {
             Some((parent, name)) if !is_folder => (parent, Path::new("./").join(name)),
@@ -119,7 +123,11 @@ impl Provisioning<'_> {
         let place = quote(&to.to_string_lossy());
         // In the folder that it goes to, so that it is there at once.
         let unpack = if is_folder {
-            format!("mkdir -p {place} && tar -xpf - -C {place}")
+            // The modes of folders that are there are the guest's.
+            format!(
+                "mkdir -p {place} && o= && if tar --version 2>/dev/null | grep -q GNU; then \
+                 o=--no-overwrite-dir; fi && tar $o -xpf - -C {place}"
+            )
         } else {
             let name = quote(&name.to_string_lossy());
             format!(
@@ -164,10 +172,13 @@ impl Provisioning<'_> {
         let proxy = proxy_line(&banger.to_string_lossy(), &words);
         // All that is said, where lines are told as they come.
         let line = format!("exec 1>&2; {line}");
-        let args = arguments(vm.name.as_str(), &access, &proxy, &[line], false);
+        // Nobody is there to be asked, and a guest that stands still is not waited for.
+        let mut args: Vec<String> =
+            ["-o", "BatchMode=yes", "-o", "ServerAliveInterval=20"].map(str::to_owned).to_vec();
+        args.extend(arguments(vm.name.as_str(), &access, &proxy, &[line], false));
         let (log, runtime) = (self.log.clone(), Handle::current());
         let told = Arc::new(move |line: &str| {
-            let kind = EventKind::Log { line: line.to_owned() };
+            let kind = EventKind::Log { line: shown(line) };
             if let Err(error) = runtime.block_on(log.append(kind)) {
                 tracing::error!(operation = %log.id(), %error, "an event could not be kept");
             }
@@ -185,13 +196,25 @@ impl Provisioning<'_> {
         let what = what.to_owned();
         blocking(move || match runner.capture(&command) {
             Ok(_) => Ok(()),
+            // ssh's own (ssh(1)).
+            Err(ExecError::Failed { status, stderr, .. }) if status == "exit status 255" => {
+                Err(OpError::GuestLost { what, said: shown(tail(&stderr)) })
+            }
             Err(ExecError::Failed { status, stderr, .. }) => {
-                Err(OpError::Guest { what, status, said: tail(&stderr).to_owned() })
+                let said = tail(&stderr).lines().map(shown).collect::<Vec<_>>().join("\n");
+                Err(OpError::Guest { what, status, said })
             }
             Err(error) => Err(error.into()),
         })
         .await
     }
+}
+
+/// What a guest says, without what a terminal would take for more than text.
+fn shown(line: &str) -> String {
+    let mut filter = Filter::default();
+    let shown = filter.push(line.as_bytes());
+    shown + filter.end()
 }
 
 /// The last lines of what was said: all of it is in the log.
@@ -216,6 +239,7 @@ mod tests {
         assert_eq!(tail(&lines.join("\n")), lines[25..].join("\n"));
         assert_eq!(tail("a\nb\n"), "a\nb");
         assert_eq!(tail(""), "");
+        assert_eq!(shown("a\tb\x1b]0;title\x07c"), "a\tbc");
     }
 
     #[test]

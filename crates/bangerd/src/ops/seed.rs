@@ -15,6 +15,11 @@ impl VmCtx {
     /// The seed that the VM's work disk starts from. A stage makes it if there is
     /// none, or the home folder is not what it was made of.
     pub(crate) async fn seed(&self, log: &OpLog) -> Result<PathBuf, OpError> {
+        let image = self.image(&self.vm()).await?;
+        if image.parts.iter().any(|part| part.name == files::WORK_SEED) {
+            // It was registered with one of its own.
+            return Ok(self.engine.dirs.image(image.id.as_str()).join(files::WORK_SEED));
+        }
         // Of several VMs that are made at once, the first makes the seed.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
         let _turn = ONE_AT_A_TIME.lock().await;

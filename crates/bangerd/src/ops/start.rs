@@ -9,6 +9,8 @@ use banger_core::resource::ProcessId;
 use banger_core::vm::{Readiness, Run, StopCause, Transition, Vm, VmState, WaitFor};
 use banger_image::parts::{self, Damage};
 
+use rusqlite::Transaction;
+
 use crate::clock::now;
 use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
@@ -234,8 +236,14 @@ impl VmCtx {
         let read = image.clone();
         let renew = blocking(move || parts::renew(&dir, &read).map_err(|why| damaged(&read, why)));
         let parts = log.stage("fingerprint", renew).await?;
-        let image = Image { parts, ..image };
-        Ok(self.engine.store.run(move |db| images::update(db, &image)).await?)
+        // The rest of it may have changed meanwhile, by a promotion.
+        let update = move |db: &Transaction<'_>| match images::find(db, image.id.as_str())?.pop() {
+            Some(now) if now.in_place == image.in_place => {
+                images::update(db, &Image { parts, ..now })
+            }
+            _ => Ok(()),
+        };
+        Ok(self.engine.store.run(update).await?)
     }
 
     /// The image that the VM is made from.
