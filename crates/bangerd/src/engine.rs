@@ -41,6 +41,9 @@ use crate::error::chain;
 use crate::store::vms::VmRow;
 use crate::store::{Store, StoreError, images, operations, vms};
 
+/// What the names of VMs begin with in which images are built.
+pub(crate) const BUILDS: &str = "build-";
+
 /// What the engine works with.
 pub struct Parts {
     /// The database.
@@ -285,7 +288,10 @@ impl Engine {
             self.store.run(move |db| images::delete(db, &image)).await.map_err(store_error)?;
         if !users.is_empty() {
             let message = format!("the image is used by {}", users.join(", "));
-            let remedy = "delete those VMs first; what is named build-… ends with a build from it";
+            let remedy = match users.iter().all(|name| name.starts_with(BUILDS)) {
+                true => "an image is being built from it: wait, or cancel that",
+                false => "delete those VMs first",
+            };
             return Err(ApiError::new(ErrorKind::Conflict, message).remedy(remedy));
         }
         let failures = self.release(id.as_str(), false).await.map_err(store_error)?;

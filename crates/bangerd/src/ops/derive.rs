@@ -17,7 +17,7 @@ use crate::clock::now;
 use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
 use crate::engine::vm::VmCtx;
-use crate::engine::{Engine, store_error};
+use crate::engine::{BUILDS, Engine, store_error};
 use crate::error::{OpError, chain};
 use crate::ops::build::check_root_size;
 use crate::ops::provision::{Provisioning, check_packages};
@@ -74,7 +74,7 @@ impl Engine {
                 parent,
             )
             .await?;
-        let name = format!("build-{}", vm.id.short());
+        let name = format!("{BUILDS}{}", vm.id.short());
         let internal = |_| ApiError::new(ErrorKind::Internal, "an unusable name was made");
         vm.name = name.parse().map_err(internal)?;
         vm.temporary = true;
