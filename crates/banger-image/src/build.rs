@@ -2,6 +2,7 @@
 //! how it fails.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -155,6 +156,16 @@ pub fn read_agent(path: &Path) -> Result<Vec<u8>, BuildError> {
     let agent = std::fs::read(path).map_err(BuildError::io("read the agent", path))?;
     check_static(&agent).map_err(|source| BuildError::Agent { path: path.to_owned(), source })?;
     Ok(agent)
+}
+
+/// Makes a finished file read-only, and durable.
+pub(crate) fn seal(path: &Path) -> Result<(), BuildError> {
+    let seal = || {
+        let file = std::fs::File::open(path)?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o444))?;
+        file.sync_all()
+    };
+    seal().map_err(BuildError::io("write to disk", path))
 }
 
 /// Runs `work` in a new folder in the build's scratch folder, and removes the

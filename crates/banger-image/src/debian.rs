@@ -10,9 +10,8 @@ mod contents;
 mod kernel;
 mod root;
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use banger_core::bootargs;
@@ -21,7 +20,7 @@ use banger_core::image::{BootSet, Image, Source, files};
 use banger_core::name::Name;
 use banger_core::size::Size;
 
-use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
+use crate::build::{BuildEnv, BuildError, Reporter, read_agent, seal, with_scratch};
 use crate::namespace::Namespace;
 use crate::{ext4, initramfs, manifest, opencode, parts};
 
@@ -100,7 +99,7 @@ impl Build<'_> {
         let rootfs = self.staging.join(files::ROOTFS);
         let (runner, cancel) = (self.env.runner, &self.env.cancel);
         ext4::make_root(runner, self.namespace, &tree, &rootfs, self.request.size, cancel)?;
-        self.seal(files::ROOTFS)?;
+        seal(&rootfs)?;
 
         self.stage("describe")?;
         let image = self.describe(kernel.release)?;
@@ -158,18 +157,7 @@ impl Build<'_> {
         File::create_new(&path)
             .and_then(|mut file| file.write_all(content))
             .map_err(BuildError::io("write", &path))?;
-        self.seal(name)
-    }
-
-    /// Makes a finished file read-only, and durable.
-    fn seal(&self, name: &str) -> Result<(), BuildError> {
-        let path = self.staging.join(name);
-        let seal = || {
-            let file = File::open(&path)?;
-            file.set_permissions(Permissions::from_mode(0o444))?;
-            file.sync_all()
-        };
-        seal().map_err(BuildError::io("write to disk", &path))
+        seal(&path)
     }
 }
 

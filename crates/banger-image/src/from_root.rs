@@ -1,9 +1,8 @@
 //! An image of the root that a VM had: without what made it that VM.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use banger_core::name::Name;
 use banger_core::size::Size;
 use banger_exec::{Command, Tool};
 
-use crate::build::{BuildEnv, BuildError, Reporter};
+use crate::build::{BuildEnv, BuildError, Reporter, seal};
 use crate::ext4::{Change, Disk, Kind, recover};
 use crate::{manifest, parts};
 
@@ -177,14 +176,4 @@ fn share(from: &Path, to: &Path) -> Result<(), BuildError> {
         return Ok(());
     }
     fs::copy(from, to).map(drop).map_err(BuildError::io("copy", from))
-}
-
-/// Makes a finished file read-only, and durable.
-fn seal(path: &Path) -> Result<(), BuildError> {
-    let seal = || {
-        let file = File::open(path)?;
-        file.set_permissions(Permissions::from_mode(0o444))?;
-        file.sync_all()
-    };
-    seal().map_err(BuildError::io("write to disk", path))
 }

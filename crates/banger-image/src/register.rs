@@ -14,8 +14,9 @@ use banger_core::name::Name;
 use banger_exec::{Command, Tool};
 use memchr::memmem;
 
-use crate::build::{BuildEnv, BuildError, Reporter, read_agent};
+use crate::build::{BuildEnv, BuildError, Reporter, read_agent, seal};
 use crate::decompress::Format;
+use crate::ext4::Disk;
 use crate::superblock::{self, Superblock};
 use crate::{cpio, initramfs, modules, parts, vmlinux};
 
@@ -157,11 +158,13 @@ impl Register<'_> {
         Err(refuse(path, "root file system", format!("it has no init ({})", INITS.join(", "))))
     }
 
-    /// Whether the root has something there. debugfs(8) follows links.
+    /// Whether the root has something there.
     fn has(&self, inside: &str) -> Result<bool, BuildError> {
-        let stat = Command::new(Tool::Debugfs).args(["-R", &format!("stat {inside}")]);
-        let stat = self.env.runner.capture(&stat.arg(&self.request.rootfs))?;
-        Ok(memmem::find(&stat.stdout, b"Inode:").is_some())
+        Ok(self.disk()?.stat(Path::new(inside))?.is_some())
+    }
+
+    fn disk(&self) -> Result<Disk<'_>, BuildError> {
+        Ok(Disk::open(self.env.runner, &self.request.rootfs, &self.env.cancel)?)
     }
 
     /// Its release, its ELF, and where that lies if it needed not to be unpacked.
@@ -191,7 +194,10 @@ impl Register<'_> {
                 let found = modules::boot(&read)?;
                 Some(found.ok_or_else(|| refuse(folder, "modules", "it has no modules.dep"))?)
             }
-            None => modules::boot(&|file| self.cat(&format!("/lib/modules/{release}/{file}")))?,
+            None => modules::boot(&|file| {
+                let path = format!("/lib/modules/{release}/{file}");
+                Ok(self.disk()?.read(Path::new(&path), FILE_MAX)?)
+            })?,
         };
         let from = self.request.modules.as_deref().unwrap_or(rootfs);
         for (name, content) in found.iter().flatten() {
@@ -216,25 +222,16 @@ impl Register<'_> {
         Ok(found.unwrap_or_default())
     }
 
-    /// A file of the root; nothing if it is not there.
-    fn cat(&self, inside: &str) -> Result<Option<Vec<u8>>, BuildError> {
-        let cat = Command::new(Tool::Debugfs).args(["-R", &format!("cat {inside}")]);
-        let read = self.env.runner.capture(&cat.arg(&self.request.rootfs))?;
-        Ok((!read.stdout.is_empty()).then_some(read.stdout))
-    }
-
     fn link(&self, to: &Path, name: &str) -> Result<(), BuildError> {
         symlink(to, self.staging.join(name)).map_err(BuildError::io("link to", to))
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<(), BuildError> {
         let path = self.staging.join(name);
-        let write = || {
-            let mut file = File::create_new(&path)?;
-            io::Write::write_all(&mut file, content)?;
-            file.sync_all()
-        };
-        write().map_err(BuildError::io("write", &path))
+        File::create_new(&path)
+            .and_then(|mut file| io::Write::write_all(&mut file, content))
+            .map_err(BuildError::io("write", &path))?;
+        seal(&path)
     }
 
     fn check_cancel(&self) -> Result<(), BuildError> {
