@@ -115,6 +115,49 @@ pub enum MakeImage {
     Vm(CopyVm),
     /// From another image, in a VM for that alone.
     Image(BuildFrom),
+    /// Of an image for containers, in a registry.
+    Registry(PullImage),
+    /// Of an image for containers, in a file or folder.
+    Archive(ImportImage),
+}
+
+/// An image of one for containers that a registry has. Its root must have systemd, OpenRC or runit,
+/// and sshd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PullImage {
+    /// What `docker pull` would call it: `debian:12`, `registry.example/team/app@sha256:…`.
+    pub reference: String,
+    /// The new image's name.
+    pub name: Name,
+    /// The root file system's size, in bytes; none is 4 GiB, or more if the layers have more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// The image whose kernel boots it; none is the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_set: Option<String>,
+    /// The folder of Docker's configuration, which has the credentials; none is the daemon's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub docker_config: Option<String>,
+}
+
+/// The same of a layout of the OCI, as a folder or archive, or of what `docker save` writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ImportImage {
+    /// Its absolute path, on the daemon's host.
+    pub path: String,
+    /// What it is called in there; needed if there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// The new image's name.
+    pub name: Name,
+    /// The root file system's size, in bytes; none is 4 GiB, or more if the layers have more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
+    /// The image whose kernel boots it; none is the default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_set: Option<String>,
 }
 
 /// An image from another: its root gets copies, then packages, then what scripts make of it. All

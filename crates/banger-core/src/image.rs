@@ -56,6 +56,9 @@ pub struct Image {
     /// there.
     #[serde(default = "yes")]
     pub companion: bool,
+    /// What starts the services in its root.
+    #[serde(default)]
+    pub init: Init,
     /// Its files as they were made; none were written down before there was such a list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
@@ -137,6 +140,59 @@ pub enum Source {
         /// The name that it had.
         vm: Name,
     },
+    /// The layers of a container's image.
+    Oci {
+        /// What it was called: in its registry, or the file that it was in.
+        reference: String,
+        /// The digest of its manifest: `sha256:` and 64 hexadecimal digits.
+        digest: String,
+    },
+}
+
+/// What starts the services in a root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = ImageInit)]
+pub enum Init {
+    /// systemd. All images had it before there were others.
+    #[default]
+    Systemd,
+    /// OpenRC, of Alpine and Gentoo; as first program or below another.
+    OpenRc,
+    /// runit, of Void.
+    Runit,
+}
+
+impl Init {
+    /// All, the most likely first where a root has several.
+    pub const ALL: [Self; 3] = [Self::Systemd, Self::OpenRc, Self::Runit];
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Systemd => "systemd",
+            Self::OpenRc => "OpenRC",
+            Self::Runit => "runit",
+        }
+    }
+
+    /// Its programs, any of which a root with it has; the first that is there can be process 1,
+    /// if the root has no `/sbin/init`.
+    #[must_use]
+    pub const fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Systemd => &["/usr/lib/systemd/systemd", "/lib/systemd/systemd"],
+            Self::OpenRc => &["/sbin/openrc-init", "/usr/bin/openrc-init", "/sbin/openrc"],
+            Self::Runit => &["/sbin/runit-init", "/usr/bin/runit-init", "/lib/runit/runit-init"],
+        }
+    }
+
+    /// The one that a root has, if any.
+    #[must_use]
+    pub fn of(has: impl Fn(&str) -> bool) -> Option<Self> {
+        Self::ALL.into_iter().find(|init| init.programs().iter().any(|path| has(path)))
+    }
 }
 
 impl BootSet {

@@ -41,6 +41,12 @@ pub enum OperationKind {
     /// Copies the files of a registered image into banger's store.
     #[serde(rename = "image.promote")]
     ImagePromote,
+    /// Makes an image of one for containers, from a registry.
+    #[serde(rename = "image.pull")]
+    ImagePull,
+    /// Makes an image of one for containers, from a file or folder.
+    #[serde(rename = "image.import")]
+    ImageImport,
 }
 
 /// An operation, as the API shows it.

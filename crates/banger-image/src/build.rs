@@ -125,6 +125,26 @@ pub enum BuildError {
     /// The image's description cannot be written as JSON.
     #[error("cannot describe the image")]
     Describe(#[from] serde_json::Error),
+    /// An image for containers cannot be one for VMs.
+    #[error("no VM can be made of {reference}: {why}")]
+    Container {
+        /// What it is called.
+        reference: String,
+        /// What it lacks.
+        why: String,
+    },
+    /// Docker's configuration cannot be used.
+    #[error(transparent)]
+    Auth(#[from] crate::oci::auth::AuthError),
+    /// An image was not pulled.
+    #[error(transparent)]
+    Pull(#[from] crate::oci::PullError),
+    /// An image was not imported.
+    #[error(transparent)]
+    Import(#[from] crate::oci::ImportError),
+    /// The layers of an image make no tree.
+    #[error(transparent)]
+    Flatten(#[from] crate::oci::FlattenError),
     /// The build was cancelled.
     #[error("the build was cancelled")]
     Cancelled,
@@ -143,7 +163,7 @@ pub enum BuildError {
 
 impl BuildError {
     /// Makes the error of a file operation.
-    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Self::Io { action, path: path.to_owned(), source }
     }
 }

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use banger_core::bootargs;
 use banger_core::id::ImageId;
-use banger_core::image::{BootSet, Image, Source, files};
+use banger_core::image::{BootSet, Image, Init, Source, files};
 use banger_core::name::Name;
 use banger_core::size::Size;
 
@@ -147,6 +147,7 @@ impl Build<'_> {
             rootfs_size: request.size,
             opencode: request.opencode.then(|| opencode::VERSION.to_owned()),
             companion: true,
+            init: Init::Systemd,
             parts: parts.map_err(BuildError::io("read the files in", self.staging))?,
         })
     }
@@ -181,6 +182,7 @@ pub(crate) mod tests {
             rootfs_size: DEFAULT_SIZE,
             opencode: None,
             companion: true,
+            init: Init::Systemd,
             parts: Vec::new(),
         }
     }

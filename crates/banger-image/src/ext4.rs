@@ -1,6 +1,7 @@
 //! ext4 file systems in files, without mounting anything: making them here,
 //! reading and changing them by [`Disk`].
 
+mod copy_out;
 mod debugfs;
 mod error;
 mod patch;
@@ -19,6 +20,7 @@ use banger_exec::{Cancel, Command, ExecError, Runner, Tool};
 
 use crate::namespace::Namespace;
 
+pub use copy_out::Copied;
 pub use debugfs::Disk;
 pub use error::PatchError;
 pub use patch::Change;
@@ -50,7 +52,7 @@ pub enum Ext4Error {
         source: io::Error,
     },
     /// The tree does not fit.
-    #[error("the packages do not fit into a root of {0}: ask for a larger size")]
+    #[error("the files do not fit into a root of {0}: ask for a larger size")]
     Full(Size),
     /// A change to the file system did not take.
     #[error("{} was not made right: {reason}", path.display())]
@@ -193,6 +195,6 @@ mod tests {
         let stat = run(&runner, &Command::new(Tool::Debugfs).args(["-R", "stat /tool"]).arg(&out));
         assert!(stat.contains("Mode:  0751"), "{stat}");
         let error = make("small", Size::mib(2)).unwrap_err();
-        insta::assert_snapshot!(error, @"the packages do not fit into a root of 2 MiB: ask for a larger size");
+        insta::assert_snapshot!(error, @"the files do not fit into a root of 2 MiB: ask for a larger size");
     }
 }

@@ -33,9 +33,6 @@ pub struct RootRequest {
 
 /// How long a large root may take to be looked through.
 const DISCARD_LIMIT: Duration = Duration::from_secs(3600);
-/// No list of packages is longer.
-const STATUS_MAX: u64 = 64 << 20;
-const STATUS: &str = "/var/lib/dpkg/status";
 
 /// What says which VM it was, and would be the same in all VMs of the image.
 const GONE: &[&str] = &[
@@ -78,7 +75,7 @@ pub fn finish(
     if disk.stat(&Path::new("/lib/modules").join(release))?.is_none() {
         reporter.log(&format!("the root has no modules of its kernel, Linux {release}, any more"));
     }
-    let packages = disk.read(Path::new(STATUS), STATUS_MAX)?;
+    let packages = manifest::read(&disk)?;
     disk.apply(&cleaned(&disk)?)?;
     // What is removed stays in blocks that are free, for whoever reads the disk. e2fsck gives none
     // of them back where it has mended anything (e2fsck(8)), so it does that first.
@@ -93,8 +90,7 @@ pub fn finish(
     for name in [files::KERNEL, files::INITRAMFS] {
         share(&request.parent_dir.join(name), &staging.join(name))?;
     }
-    if let Some(status) = packages {
-        let list = manifest::from_dpkg_status(&String::from_utf8_lossy(&status));
+    if let Some(list) = packages {
         let path = staging.join(files::MANIFEST);
         fs::write(&path, list).map_err(BuildError::io("write", &path))?;
         names.push(files::MANIFEST);
@@ -116,6 +112,7 @@ pub fn finish(
         rootfs_size: Size::bytes(length),
         opencode: parent.opencode,
         companion: parent.companion,
+        init: parent.init,
         parts: parts.map_err(BuildError::io("read the files in", staging))?,
     };
     let path = staging.join(files::DESCRIPTION);
@@ -170,7 +167,7 @@ fn inside(disk: &Disk<'_>, folder: &Path) -> Result<Vec<PathBuf>, BuildError> {
 }
 
 /// A second name for a file that never changes; a copy where there can be none.
-fn share(from: &Path, to: &Path) -> Result<(), BuildError> {
+pub(crate) fn share(from: &Path, to: &Path) -> Result<(), BuildError> {
     let linked = !from.is_symlink() && fs::hard_link(from, to).is_ok();
     if linked {
         return Ok(());

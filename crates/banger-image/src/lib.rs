@@ -5,8 +5,10 @@
 //! through [`banger_exec::Runner`]. All of it is synchronous.
 #![forbid(unsafe_code)]
 
+mod archive;
 pub mod build;
 mod checksum;
+pub mod container;
 pub mod cpio;
 pub mod debian;
 pub mod decompress;
@@ -24,4 +26,5 @@ pub mod parts;
 pub mod register;
 pub mod seed;
 pub mod superblock;
+mod unpack;
 pub mod vmlinux;

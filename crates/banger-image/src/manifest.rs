@@ -1,5 +1,23 @@
 //! The list of packages in an image.
 
+use std::path::Path;
+
+use crate::ext4::{Disk, PatchError};
+
+/// No database of packages is longer.
+const DATABASE_MAX: u64 = 64 << 20;
+const DPKG: &str = "/var/lib/dpkg/status";
+
+/// The packages in a root, as one `name version architecture` a line, sorted; none if it has no
+/// database of them that is known here.
+///
+/// # Errors
+/// The root cannot be read.
+pub fn read(root: &Disk<'_>) -> Result<Option<String>, PatchError> {
+    let text = |path: &str| root.read(Path::new(path), DATABASE_MAX);
+    Ok(text(DPKG)?.map(|status| from_dpkg_status(&String::from_utf8_lossy(&status))))
+}
+
 /// The installed packages in dpkg's status file (deb-control(5), dpkg(1)), one
 /// `name version architecture` a line, sorted.
 #[must_use]

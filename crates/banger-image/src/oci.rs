@@ -24,12 +24,16 @@ mod registry;
 mod tree;
 mod write;
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
 
 pub use digest::{Digest, InvalidDigest};
 pub use document::{Config, DocumentError};
 pub use flatten::{FlattenError, Limits, Root};
-pub use inspect::{Facts, Init, Packages};
+pub use inspect::Facts;
 pub use layout::{Import, ImportError, import};
 pub use pull::{Pull, PullError, pull};
 pub use reference::{InvalidReference, Reference};
@@ -61,6 +65,26 @@ pub struct Layer {
     pub size: u64,
     /// The digest of the tar file in it (image-spec, "Layer DiffID").
     pub diff_id: Digest,
+}
+
+impl Layer {
+    /// A plain tar file of our own as a layer.
+    pub(crate) fn of(path: PathBuf) -> io::Result<Self> {
+        let (mut file, mut sum, mut size) = (File::open(&path)?, Sha256::new(), 0);
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            match file.read(&mut buffer)? {
+                0 => break,
+                n => {
+                    sum.update(&buffer[..n]);
+                    size += n as u64;
+                }
+            }
+        }
+        let digest = Digest::finish(sum);
+        let media_type = "application/vnd.oci.image.layer.v1.tar".to_owned();
+        Ok(Self { path, media_type, digest, size, diff_id: digest })
+    }
 }
 
 #[cfg(test)]

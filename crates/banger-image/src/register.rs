@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use banger_core::bootargs;
 use banger_core::guest::AGENT_PATH;
 use banger_core::id::ImageId;
-use banger_core::image::{BootSet, Image, InPlace, Source, files};
+use banger_core::image::{BootSet, Image, InPlace, Init, Source, files};
 use banger_core::name::Name;
+use banger_core::size::Size;
 use banger_exec::{Command, Tool};
 use memchr::memmem;
 
@@ -26,6 +27,9 @@ const FILE_MAX: u64 = 512 << 20;
 const BANNER: &[u8] = b"Linux version ";
 /// Where a root has its first program, see the agent's init.
 const INITS: [&str; 3] = ["/sbin/init", "/usr/lib/systemd/systemd", "/bin/init"];
+/// Of a root without any init that is known here.
+pub(crate) const NO_INIT: &str =
+    "it has no systemd, OpenRC or runit, one of which must start its services";
 /// What a kernel says of itself that has such a driver, where it is no module.
 const DRIVERS: [(&str, &[u8]); 4] = [
     ("virtio_mmio", b"virtio-mmio"),
@@ -95,7 +99,7 @@ impl Register<'_> {
         let boot_args = request.boot_args.as_deref().unwrap_or(bootargs::SHARED).trim();
         check_boot_args(boot_args)?;
         reporter.stage("check");
-        let rootfs_size = self.rootfs()?.size;
+        let (rootfs_size, init) = self.rootfs()?;
         let (kernel_release, vmlinux, kernel) = self.kernel()?;
         let (initramfs, agent_version) = match &request.initramfs {
             Some(path) => {
@@ -138,6 +142,7 @@ impl Register<'_> {
             rootfs_size,
             opencode: None,
             companion: self.has(&format!("/{AGENT_PATH}"))?,
+            init,
             parts: parts.map_err(BuildError::io("read the files in", self.staging))?,
         };
         self.write(files::DESCRIPTION, &serde_json::to_vec_pretty(&image)?)?;
@@ -146,16 +151,25 @@ impl Register<'_> {
         Ok(image)
     }
 
-    fn rootfs(&self) -> Result<Superblock, BuildError> {
+    /// Its size, and what starts its services.
+    fn rootfs(&self) -> Result<(Size, Init), BuildError> {
         let path = &self.request.rootfs;
-        let superblock = ext4(path, "root file system")?;
+        let size = ext4(path, "root file system")?.size;
         self.link(path, files::ROOTFS)?;
-        for init in INITS {
-            if self.has(init)? {
-                return Ok(superblock);
+        let mut there = Vec::new();
+        for program in Init::ALL.iter().flat_map(|init| init.programs()).chain(&INITS) {
+            if self.has(program)? {
+                there.push(*program);
             }
         }
-        Err(refuse(path, "root file system", format!("it has no init ({})", INITS.join(", "))))
+        if !INITS.iter().any(|init| there.contains(init)) {
+            let why = format!("it has no init ({})", INITS.join(", "));
+            return Err(refuse(path, "root file system", why));
+        }
+        match Init::of(|program| there.contains(&program)) {
+            Some(init) => Ok((size, init)),
+            None => Err(refuse(path, "root file system", NO_INIT)),
+        }
     }
 
     /// Whether the root has something there.

@@ -111,7 +111,7 @@ mod tests {
             for argument in command.get_arguments() {
                 let id = argument.get_id().as_str();
                 let live = argument.get::<ArgValueCandidates>().is_some();
-                let named = ["vm", "vms", "image", "from", "from_vm"];
+                let named = ["vm", "vms", "image", "from", "from_vm", "boot_set"];
                 assert_eq!(live, named.contains(&id), "{path}: {id}");
             }
             command.get_subcommands().for_each(|sub| check(sub, &path));

@@ -108,7 +108,9 @@ fn outcome(
                 _ if json => "",
                 OperationKind::VmCreate
                 | OperationKind::ImageBuild
-                | OperationKind::ImageRegister => "cancelled; nothing is left of it",
+                | OperationKind::ImageRegister
+                | OperationKind::ImagePull
+                | OperationKind::ImageImport => "cancelled; nothing is left of it",
                 _ => "cancelled",
             };
             Err(CommandError::new(message).code(130))

@@ -1,12 +1,11 @@
 //! banger's own files in a Debian root.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
 use std::path::Path;
 
 use banger_core::guest::AGENT_PATH;
 use banger_core::guest::services::{AGENT_UNIT, BOOTSTRAP_UNIT, SSHD_CONFIG};
 
+use crate::archive::{Archive, Item};
 use crate::build::BuildError;
 use crate::opencode;
 
@@ -92,12 +91,6 @@ const MANAGER: &str = "\
 DefaultTimeoutStopSec=15s
 ";
 
-enum Item<'a> {
-    Folder(&'a str),
-    File { path: &'a str, mode: u32, content: &'a [u8] },
-    Link { path: String, target: String },
-}
-
 /// Writes banger's files into the new tar file `out`. `opencode` is the
 /// server's downloaded package.
 pub(super) fn write(
@@ -106,25 +99,14 @@ pub(super) fn write(
     opencode: Option<&Path>,
     mtime: u64,
 ) -> Result<(), BuildError> {
-    let io = || BuildError::io("write", out);
-    let file = File::create_new(out).map_err(io())?;
-    let mut tar = Archive { tar: tar::Builder::new(file), mtime };
+    let mut archive = Archive::create(out, mtime)?;
     for item in items(agent, opencode.is_some()) {
-        match item {
-            Item::Folder(path) => tar.add(path, tar::EntryType::Directory, 0o755, 0, &[][..]),
-            Item::File { path, mode, content } => {
-                tar.add(path, tar::EntryType::Regular, mode, content.len() as u64, content)
-            }
-            Item::Link { path, target } => tar.link(&path, &target),
-        }
-        .map_err(io())?;
+        archive.add(&item)?;
     }
     if let Some(package) = opencode {
-        opencode::with_binary(package, |size, binary| {
-            tar.add(SERVER, tar::EntryType::Regular, 0o755, size, binary)
-        })?;
+        opencode::with_binary(package, |size, binary| archive.file(SERVER, 0o755, size, binary))?;
     }
-    tar.tar.into_inner().and_then(|mut file| file.flush()).map_err(io())
+    archive.finish()
 }
 
 fn items(agent: &[u8], opencode: bool) -> Vec<Item<'_>> {
@@ -170,41 +152,6 @@ fn items(agent: &[u8], opencode: bool) -> Vec<Item<'_>> {
         link((*unit).to_owned(), "/dev/null");
     }
     items
-}
-
-struct Archive {
-    tar: tar::Builder<File>,
-    mtime: u64,
-}
-
-impl Archive {
-    fn header(&self, kind: tar::EntryType, mode: u32, size: u64) -> tar::Header {
-        let mut header = tar::Header::new_gnu();
-        header.set_entry_type(kind);
-        header.set_mode(mode);
-        header.set_size(size);
-        header.set_mtime(self.mtime);
-        header.set_uid(0);
-        header.set_gid(0);
-        header
-    }
-
-    fn add(
-        &mut self,
-        path: &str,
-        kind: tar::EntryType,
-        mode: u32,
-        size: u64,
-        content: impl Read,
-    ) -> io::Result<()> {
-        let mut header = self.header(kind, mode, size);
-        self.tar.append_data(&mut header, path, content)
-    }
-
-    fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
-        let mut header = self.header(tar::EntryType::Symlink, 0o777, 0);
-        self.tar.append_link(&mut header, path, target)
-    }
 }
 
 #[cfg(test)]
@@ -260,22 +207,5 @@ mod tests {
         assert!(BOOTSTRAP_UNIT.contains(&format!("ExecStart=/{BOOTSTRAP_PATH}\n")));
         assert!(OPENCODE_UNIT.contains(&format!("EnvironmentFile=/{OPENCODE_ENV}\n")));
         assert!(OPENCODE_UNIT.contains(&format!("ExecStart=/{SERVER} ")));
-    }
-
-    #[test]
-    fn the_tar_belongs_to_root() {
-        let dir = tempfile::tempdir().unwrap();
-        let out = dir.path().join("tar");
-        write(&out, b"AGENT", None, 7).unwrap();
-        let mut archive = tar::Archive::new(File::open(&out).unwrap());
-        let mut count = 0;
-        for entry in archive.entries().unwrap() {
-            let entry = entry.unwrap();
-            let header = entry.header();
-            assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
-            assert_eq!(header.mtime().unwrap(), 7);
-            count += 1;
-        }
-        assert_eq!(count, items(b"", false).len());
     }
 }

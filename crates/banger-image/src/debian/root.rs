@@ -1,14 +1,10 @@
 //! From tar files to a tree, with the owners that they name.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use banger_exec::Tool;
 
 use super::{Build, contents};
 use crate::build::BuildError;
-
-const TIMEOUT: Duration = Duration::from_secs(900);
+use crate::unpack::unpack;
 
 /// What the packages leave behind that no image needs, or that every guest
 /// must have of its own. Device nodes come from devtmpfs, and an ordinary user
@@ -47,17 +43,7 @@ impl Build<'_> {
         let tree = self.scratch.join("root");
         std::fs::create_dir(&tree).map_err(BuildError::io("make the folder", &tree))?;
         for archive in archives {
-            let tar = self
-                .namespace
-                .command(Tool::Tar)
-                .args(["--extract", "--same-permissions", "--same-owner", "--numeric-owner"])
-                .args(["--xattrs", "--xattrs-include=security.capability", "--anchored"])
-                .args(LEFT_OUT.iter().map(|path| format!("--exclude={path}")))
-                .arg("--file")
-                .arg(archive)
-                .arg("--directory")
-                .arg(&tree);
-            self.env.runner.capture(&tar.cancel(&self.env.cancel).timeout(TIMEOUT))?;
+            unpack(self.env, self.namespace, archive, &tree, LEFT_OUT)?;
         }
         Ok(tree)
     }

@@ -201,7 +201,11 @@ impl<'a> Disk<'a> {
         }
     }
 
-    fn find(&self, path: &Path, follow: bool) -> Result<Option<(Vec<u8>, Node)>, PatchError> {
+    pub(super) fn find(
+        &self,
+        path: &Path,
+        follow: bool,
+    ) -> Result<Option<(Vec<u8>, Node)>, PatchError> {
         let mut known = Known::default();
         loop {
             let found = walk(&|place| known.look(place), path, follow).and_then(|end| match end {

@@ -89,8 +89,9 @@ pub enum FlattenError {
 pub struct Root {
     tree: Tree,
     layers: Vec<PathBuf>,
-    release: inspect::Release,
-    bytes: u64,
+    kept: inspect::Kept,
+    limits: Limits,
+    left: Limits,
 }
 
 /// Reads through, with a sum and a limit.
@@ -130,17 +131,26 @@ impl Root {
     pub fn read(layers: &[Layer], limits: &Limits, cancel: &Cancel) -> Result<Self, FlattenError> {
         let mut root = Self {
             tree: Tree::new(limits.entries),
-            layers: layers.iter().map(|layer| layer.path.clone()).collect(),
-            release: inspect::Release::default(),
-            bytes: 0,
+            layers: Vec::new(),
+            kept: inspect::Kept::default(),
+            limits: *limits,
+            left: *limits,
         };
-        let mut left = *limits;
-        for (number, layer) in layers.iter().enumerate() {
-            let entries = root.scan(number, layer, &mut left, limits, cancel)?;
-            root.apply(number, layer, entries, limits, cancel)?;
+        for layer in layers {
+            root.push(layer, cancel)?;
         }
-        root.bytes = limits.bytes - left.bytes;
         Ok(root)
+    }
+
+    /// Lays one more layer over the others.
+    ///
+    /// # Errors
+    /// Those of [`Self::read`].
+    pub fn push(&mut self, layer: &Layer, cancel: &Cancel) -> Result<(), FlattenError> {
+        let number = self.layers.len();
+        self.layers.push(layer.path.clone());
+        let entries = self.scan(number, layer, cancel)?;
+        self.apply(number, layer, entries, cancel)
     }
 
     /// The entries of a layer.
@@ -148,11 +158,10 @@ impl Root {
         &mut self,
         number: usize,
         layer: &Layer,
-        left: &mut Limits,
-        limits: &Limits,
         cancel: &Cancel,
     ) -> Result<Vec<Entry>, FlattenError> {
-        let failed = |source| read_error(&layer.path, limits, source);
+        let (limits, left) = (self.limits, &mut self.left);
+        let failed = |source| read_error(&layer.path, &limits, source);
         let inner = compress::open(&layer.path, cancel).map_err(failed)?;
         let bytes = Cell::new(left.bytes);
         let mut reader = Reader::new(Counted { inner, sum: Sha256::new(), left: &bytes });
@@ -163,7 +172,7 @@ impl Root {
             let more = left.names.checked_sub(entry.weight());
             left.names = more.ok_or_else(|| too_large(limits.names, "bytes of names"))?;
             let source = Source { layer: number, entry: entries.len() };
-            self.release.keep(&entry, source, &mut reader).map_err(failed)?;
+            self.kept.keep(&entry, source, &mut reader).map_err(failed)?;
             entries.push(entry);
         }
         let mut rest = reader.into_inner();
@@ -182,14 +191,14 @@ impl Root {
         number: usize,
         layer: &Layer,
         entries: Vec<Entry>,
-        limits: &Limits,
         cancel: &Cancel,
     ) -> Result<(), FlattenError> {
+        let limit = self.limits.entries;
         let misfit = |path: &[u8]| {
             let path = String::from_utf8_lossy(path).chars().take(200).collect();
             |misfit| match misfit {
                 Misfit::Entry(reason) => FlattenError::Entry { layer: layer.digest, path, reason },
-                Misfit::TooMany => too_large(limits.entries, "entries"),
+                Misfit::TooMany => too_large(limit, "entries"),
             }
         };
         for entry in &entries {
@@ -217,20 +226,27 @@ impl Root {
     /// What is in it.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        inspect::facts(&self.tree, &self.release)
+        inspect::facts(&self.tree, &self.kept)
     }
 
     /// Bytes of all its layers, unpacked: the tree takes at most that, and what a file system adds.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.limits.bytes - self.left.bytes
+    }
+
+    /// Whether there is a file, or a link that leads to one.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        inspect::has(&self.tree, path)
     }
 
     /// Writes the tree as one tar file, the same each time. Paths begin with `./`. First come all
     /// folders, each before what is in it; then the files, each followed by its other names as hard
-    /// links; then symbolic links, devices and FIFOs. So unpacking never goes through a link, and
+    /// links; then symbolic links and FIFOs. So unpacking never goes through a link, and
     /// GNU tar needs `--delay-directory-restore` to keep the folders' times. Owners are numbers
-    /// alone, and xattrs pax records (`SCHILY.xattr.NAME`).
+    /// alone, and xattrs pax records (`SCHILY.xattr.NAME`). Devices are left out: a system makes its
+    /// own, and who unpacks a stranger's tree wants none of them.
     ///
     /// # Errors
     /// A layer cannot be read or has changed, the tree cannot be written, or it was cancelled.

@@ -1,7 +1,8 @@
 //! What is in the root of an image, by which one knows how it can be booted.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
+
+use banger_core::image::Init;
 
 use super::clean::parts;
 use super::entries::{Entry, What};
@@ -9,58 +10,31 @@ use super::tree::{Kind, Source, Tree};
 
 /// Where the system says what it is (os-release(5)), in the order of their weight.
 const RELEASES: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
-const RELEASE_LIMIT: u64 = 64 << 10;
+const SSHD_CONFIG: &str = "etc/ssh/sshd_config";
+/// Files whose content is looked at. Such are small.
+const KEPT: [&str; 3] = [RELEASES[0], RELEASES[1], SSHD_CONFIG];
+const KEPT_LIMIT: u64 = 64 << 10;
 
 /// What is in a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// What `/etc/os-release` says, unquoted.
-    pub os_release: BTreeMap<String, String>,
+    /// What the system calls itself, as in `Debian GNU/Linux 12 (bookworm)`.
+    pub system: Option<String>,
     /// What starts the system, if anything in it can.
     pub init: Option<Init>,
-    /// What installs packages in it, if anything in it can.
-    pub packages: Option<Packages>,
     /// Whether there is a server of SSH.
     pub sshd: bool,
+    /// Its configuration.
+    pub sshd_config: Option<String>,
     /// Whether there is an `ip`, which sets up a network.
     pub ip: bool,
 }
 
-impl Facts {
-    /// The system, as in `debian` or `alpine`.
-    #[must_use]
-    pub fn id(&self) -> Option<&str> {
-        self.os_release.get("ID").map(String::as_str)
-    }
-}
-
-/// What starts a system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Init {
-    /// systemd.
-    Systemd,
-    /// OpenRC.
-    OpenRc,
-    /// runit.
-    Runit,
-}
-
-/// What installs packages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Packages {
-    /// apt, of Debian and Ubuntu.
-    Apt,
-    /// apk, of Alpine.
-    Apk,
-    /// xbps, of Void.
-    Xbps,
-}
-
-/// The files that say what the system is, as layers have them; each layer's replaces the last.
+/// The content of files, as layers have them; each layer's replaces the last.
 #[derive(Default)]
-pub(super) struct Release([Option<(Source, Vec<u8>)>; 2]);
+pub(super) struct Kept([Option<(Source, Vec<u8>)>; KEPT.len()]);
 
-impl Release {
+impl Kept {
     /// Keeps the content of an entry, if it may be needed.
     pub(super) fn keep(
         &mut self,
@@ -69,10 +43,10 @@ impl Release {
         content: &mut impl Read,
     ) -> io::Result<()> {
         let parts = parts(&entry.path).unwrap_or_default().join(&b'/');
-        let slot = RELEASES.iter().position(|path| path.as_bytes() == parts);
+        let slot = KEPT.iter().position(|path| path.as_bytes() == parts);
         if let Some(slot) = slot
             && entry.what == What::File
-            && entry.size <= RELEASE_LIMIT
+            && entry.size <= KEPT_LIMIT
         {
             let mut text = Vec::new();
             content.read_to_end(&mut text)?;
@@ -82,53 +56,49 @@ impl Release {
     }
 }
 
-pub(super) fn facts(tree: &Tree, release: &Release) -> Facts {
-    let source = |path: &str| match tree.inode(tree.follow(path)?).kind {
+/// The content that a file has, if it is one.
+fn source(tree: &Tree, path: &str) -> Option<Source> {
+    match tree.inode(tree.follow(path)?).kind {
         Kind::File { source, .. } => Some(source),
         _ => None,
+    }
+}
+
+/// Whether there is a file, or a link that leads to one.
+pub(super) fn has(tree: &Tree, path: &str) -> bool {
+    source(tree, path).is_some()
+}
+
+pub(super) fn facts(tree: &Tree, kept: &Kept) -> Facts {
+    let program = |name: &str| {
+        let folders = ["usr/sbin", "usr/bin", "sbin", "bin"];
+        folders.iter().any(|folder| has(tree, &format!("{folder}/{name}")))
     };
-    let any = |paths: &[&str]| paths.iter().any(|path| source(path).is_some());
-    let init = [
-        (Init::Systemd, &["usr/lib/systemd/systemd", "lib/systemd/systemd"][..]),
-        (Init::OpenRc, &["sbin/openrc-init", "sbin/openrc", "usr/bin/openrc-init"]),
-        (Init::Runit, &["sbin/runit-init", "usr/bin/runit-init", "usr/bin/runit", "sbin/runit"]),
-    ];
-    let packages = [
-        (Packages::Apt, &["usr/bin/apt-get"][..]),
-        (Packages::Apk, &["sbin/apk", "usr/bin/apk"]),
-        (Packages::Xbps, &["usr/bin/xbps-install"]),
-    ];
-    let programs = |name: &str| {
-        ["usr/sbin", "usr/bin", "sbin", "bin"].map(|folder| format!("{folder}/{name}"))
+    let text = |path: &str| {
+        let found = source(tree, path)?;
+        let (_, text) = kept.0.iter().flatten().find(|(source, _)| *source == found)?;
+        Some(String::from_utf8_lossy(text).into_owned())
     };
-    let program = |name| programs(name).iter().any(|path| source(path).is_some());
-    let text = RELEASES.iter().find_map(|path| source(path)).and_then(|found| {
-        release.0.iter().flatten().find(|(source, _)| *source == found).map(|(_, text)| text)
-    });
     Facts {
-        os_release: text
-            .map(|text| assignments(&String::from_utf8_lossy(text)))
-            .unwrap_or_default(),
-        init: init.iter().find(|(_, paths)| any(paths)).map(|(init, _)| *init),
-        packages: packages.iter().find(|(_, paths)| any(paths)).map(|(packages, _)| *packages),
+        system: RELEASES.iter().find_map(|path| text(path)).and_then(|text| pretty_name(&text)),
+        init: Init::of(|path| has(tree, path)),
         sshd: program("sshd"),
+        sshd_config: text(SSHD_CONFIG),
         ip: program("ip"),
     }
 }
 
-/// The lines `NAME=VALUE` of an os-release file.
-fn assignments(text: &str) -> BTreeMap<String, String> {
-    let line = |line: &str| {
-        let (name, value) = line.trim().split_once('=')?;
-        let quoted = ['"', '\''].iter().find_map(|q| value.strip_prefix(*q)?.strip_suffix(*q));
-        let mut value = quoted.unwrap_or(value).chars();
-        let mut plain = String::new();
-        while let Some(c) = value.next() {
-            plain.extend(if c == '\\' { value.next() } else { Some(c) });
-        }
-        (!name.starts_with('#')).then(|| (name.to_owned(), plain))
-    };
-    text.lines().filter_map(line).collect()
+/// The value of a line `PRETTY_NAME=VALUE`, on one line of text.
+fn pretty_name(text: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("PRETTY_NAME="))?;
+    let quoted = ['"', '\''].iter().find_map(|q| value.strip_prefix(*q)?.strip_suffix(*q));
+    let mut value = quoted.unwrap_or(value).chars();
+    let mut plain = String::new();
+    while let Some(c) = value.next() {
+        let c = if c == '\\' { value.next() } else { Some(c) };
+        plain.extend(c.filter(|c| !c.is_control()));
+    }
+    Some(plain)
 }
 
 #[cfg(test)]

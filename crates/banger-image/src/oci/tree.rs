@@ -30,9 +30,8 @@ pub(super) enum Kind {
         source: Source,
     },
     Symlink(Box<[u8]>),
-    Char(u32, u32),
-    Block(u32, u32),
     Fifo,
+    Device,
 }
 
 pub(super) struct Dir {
@@ -137,8 +136,7 @@ impl Tree {
                 return Err("it is a link to nothing".into());
             }
             What::Symlink(target) => Kind::Symlink(target.into()),
-            What::Char(major, minor) => Kind::Char(major, minor),
-            What::Block(major, minor) => Kind::Block(major, minor),
+            What::Char(..) | What::Block(..) => Kind::Device,
             What::Fifo => Kind::Fifo,
             What::Dir => {
                 let folder = self.make_folders(folders)?;

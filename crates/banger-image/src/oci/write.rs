@@ -71,12 +71,12 @@ impl<'a> Writer<'a> {
         while let Some(id) = rest.pop() {
             let inode = self.tree.inode(id);
             let Kind::Dir(dir) = &inode.kind else { continue };
-            self.header(&self.tree.path(id, b""), EntryType::Directory, b"", &inode.meta, 0, None)?;
+            self.header(&self.tree.path(id, b""), EntryType::Directory, b"", &inode.meta, 0)?;
             // The last that is put there is the next that is taken.
             rest.extend(dir.children.values().rev());
             for (name, child) in &dir.children {
                 match self.tree.inode(*child).kind {
-                    Kind::Dir(_) => continue,
+                    Kind::Dir(_) | Kind::Device => continue,
                     Kind::File { source, .. } => drop(plan.files.insert(source, *child)),
                     _ if plan.names.contains_key(child) => {}
                     _ => plan.others.push(*child),
@@ -99,7 +99,7 @@ impl<'a> Writer<'a> {
         let Kind::File { size, .. } = inode.kind else { return Ok(()) };
         let Some(((folder, name), more)) = names.split_first() else { return Ok(()) };
         let first = self.tree.path(*folder, name);
-        self.header(&first, EntryType::Regular, b"", &inode.meta, size, None)
+        self.header(&first, EntryType::Regular, b"", &inode.meta, size)
             .map_err(FlattenError::Write)?;
         loop {
             match content.read(&mut self.buffer).map_err(failed)? {
@@ -117,7 +117,7 @@ impl<'a> Writer<'a> {
         let meta = Meta { xattrs: BTreeMap::new(), ..meta.clone() };
         more.iter().try_for_each(|(folder, name)| {
             let path = self.tree.path(*folder, name);
-            self.header(&path, EntryType::Link, first, &meta, 0, None)
+            self.header(&path, EntryType::Link, first, &meta, 0)
         })
     }
 
@@ -127,14 +127,12 @@ impl<'a> Writer<'a> {
             let inode = self.tree.inode(*id);
             let Some(((folder, name), more)) = plan.names[id].split_first() else { continue };
             let first = self.tree.path(*folder, name);
-            let (kind, target, device): (_, &[u8], _) = match &inode.kind {
-                Kind::Symlink(target) => (EntryType::Symlink, target, None),
-                Kind::Char(major, minor) => (EntryType::Char, b"", Some((*major, *minor))),
-                Kind::Block(major, minor) => (EntryType::Block, b"", Some((*major, *minor))),
-                Kind::Fifo => (EntryType::Fifo, b"", None),
-                Kind::Dir(_) | Kind::File { .. } => continue,
+            let (kind, target): (_, &[u8]) = match &inode.kind {
+                Kind::Symlink(target) => (EntryType::Symlink, target),
+                Kind::Fifo => (EntryType::Fifo, b""),
+                Kind::Dir(_) | Kind::File { .. } | Kind::Device => continue,
             };
-            self.header(&first, kind, target, &inode.meta, 0, device)?;
+            self.header(&first, kind, target, &inode.meta, 0)?;
             self.links(&inode.meta, &first, more)?;
         }
         self.out.write_all(&[0; 1024])
@@ -147,7 +145,6 @@ impl<'a> Writer<'a> {
         target: &[u8],
         meta: &Meta,
         size: u64,
-        device: Option<(u32, u32)>,
     ) -> io::Result<()> {
         let mut records = Vec::new();
         if path.len() > NAME {
@@ -169,13 +166,12 @@ impl<'a> Writer<'a> {
                 b"",
                 &Meta::default(),
                 records.len() as u64,
-                None,
-            )?;
+            );
             self.out.write_all(header.as_bytes())?;
             self.out.write_all(&records)?;
             self.pad(records.len() as u64)?;
         }
-        self.out.write_all(block(path, kind, target, meta, size, device)?.as_bytes())
+        self.out.write_all(block(path, kind, target, meta, size).as_bytes())
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
@@ -185,14 +181,7 @@ impl<'a> Writer<'a> {
 }
 
 /// A header. Names that are too long for it are in records before it; such numbers become binary.
-fn block(
-    path: &[u8],
-    kind: EntryType,
-    target: &[u8],
-    meta: &Meta,
-    size: u64,
-    device: Option<(u32, u32)>,
-) -> io::Result<Header> {
+fn block(path: &[u8], kind: EntryType, target: &[u8], meta: &Meta, size: u64) -> Header {
     let mut header = Header::new_ustar();
     let old = header.as_old_mut();
     let fill = |field: &mut [u8; NAME], value: &[u8]| {
@@ -207,12 +196,8 @@ fn block(
     header.set_gid(meta.gid.into());
     header.set_mtime(meta.mtime);
     header.set_size(size);
-    if let Some((major, minor)) = device {
-        header.set_device_major(major)?;
-        header.set_device_minor(minor)?;
-    }
     header.set_cksum();
-    Ok(header)
+    header
 }
 
 /// Adds a pax record, whose length counts itself.

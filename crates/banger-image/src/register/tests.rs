@@ -25,13 +25,14 @@ impl Files {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for folder in ["tree/usr/sbin", "tree/usr/lib/modules/6.1-test"] {
+        for folder in ["tree/usr/sbin", "tree/usr/lib/runit", "tree/usr/lib/modules/6.1-test"] {
             fs::create_dir_all(at(folder)).unwrap();
         }
         for (name, to) in [("sbin", "usr/sbin"), ("lib", "usr/lib")] {
             symlink(to, at("tree").join(name)).unwrap();
         }
         fs::write(at("tree/usr/sbin/init"), "").unwrap();
+        fs::write(at("tree/usr/lib/runit/runit-init"), "").unwrap();
         let modules = at("tree/usr/lib/modules/6.1-test");
         fs::write(modules.join("modules.dep"), "virtio_blk.ko:\n").unwrap();
         fs::write(modules.join("modules.builtin"), BUILT_IN).unwrap();
@@ -143,6 +144,9 @@ fn what_cannot_boot_is_refused_with_the_reason() {
     files.request.modules = None;
     fs::write(files.at("kernel"), b"MZ").unwrap();
     insta::assert_snapshot!(files.refused(), @"/kernel cannot be the kernel of an image: the kernel is neither an ELF nor a bzImage");
+    fs::remove_file(files.at("tree/usr/lib/runit/runit-init")).unwrap();
+    files.make_root();
+    insta::assert_snapshot!(files.refused(), @"/root cannot be the root file system of an image: it has no systemd, OpenRC or runit, one of which must start its services");
     fs::remove_file(files.at("tree/usr/sbin/init")).unwrap();
     files.make_root();
     insta::assert_snapshot!(files.refused(), @"/root cannot be the root file system of an image: it has no init (/sbin/init, /usr/lib/systemd/systemd, /bin/init)");

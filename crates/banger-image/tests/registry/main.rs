@@ -36,7 +36,7 @@ fn system() -> [Vec<Item>; 3] {
         dir("old"),
         dir("old/deep"),
         dir("tmp").mode(0o1777),
-        file("etc/os-release", "ID=test\n"),
+        file("etc/os-release", "PRETTY_NAME=Test\n"),
         file("etc/passwd", "old"),
         file("usr/bin/su", "su").mode(0o4755),
         file("usr/bin/wall", "wall").mode(0o2755).owner(0, 5),
@@ -134,7 +134,7 @@ fn an_image_is_pulled_by_tag_and_digest_and_imported_and_always_the_same() {
     assert_eq!(image.layers.len(), 3);
     let expected = flat(&image);
     let facts = Root::read(&image.layers, &Limits::default(), &Cancel::default()).unwrap().facts();
-    assert_eq!((facts.id(), facts.init), (Some("test"), None));
+    assert_eq!((facts.system.as_deref(), facts.init), (Some("Test"), None));
 
     // By its digest, whatever its tag; what is there is not pulled again.
     let reference: Reference = target.parse().unwrap();

@@ -24,6 +24,16 @@ pub enum Image {
         after_help = "Examples:\n  banger image register --name mine --rootfs root.ext4 --kernel vmlinuz\n  banger image register --name mine --rootfs root.ext4 --kernel vmlinuz --modules lib/modules/6.1.0 --boot-args 'root=/dev/vda rw console=ttyS0'\n\nThe files must not change from then on: 'banger image promote' makes copies that cannot.\nWithout --initrd banger makes an initramfs, of the modules in the root file system or of\n--modules."
     )]
     Register(RegisterImage),
+    /// Make an image of one for containers, from a registry
+    #[command(
+        after_help = "Examples:\n  banger image pull registry.example/team/dev:1\n  banger image pull localhost:5000/dev --name dev --boot-set debian\n\nIts root must have systemd, OpenRC or runit, and sshd: images that run one program have neither.\nThe kernel is that of an image of yours. Credentials are those of 'docker login'."
+    )]
+    Pull(PullImage),
+    /// Make an image of one for containers, from a file or folder
+    #[command(
+        after_help = "Examples:\n  docker save dev:1 -o dev.tar && banger image import dev.tar\n  banger image import ./layout --reference dev:1 --name dev\n\nIt may be a layout of the OCI, as a folder or archive, or what 'docker save' writes."
+    )]
+    Import(ImportImage),
     /// Copy the files of a registered image into banger's store, or make an image of a VM's root
     #[command(
         after_help = "Examples:\n  banger image promote mine\n  banger image promote --from-vm dev --name dev-tools\n\nThe VM must be stopped. What is on its work disk (/root) is not in the image, nor what made it\nthat VM: host keys, machine id, leases, logs."
@@ -70,6 +80,44 @@ pub struct RegisterImage {
     pub work_seed: Option<PathBuf>,
     #[command(flatten)]
     pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct PullImage {
+    /// The image, as 'docker pull' takes it
+    #[arg(value_name = "REFERENCE")]
+    pub reference: String,
+    #[command(flatten)]
+    pub root: ContainerRoot,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct ImportImage {
+    /// The file or folder
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub path: PathBuf,
+    /// What the image is called in there; needed if there are several
+    #[arg(long)]
+    pub reference: Option<String>,
+    #[command(flatten)]
+    pub root: ContainerRoot,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct ContainerRoot {
+    /// The new image's name [default: the last word of what is given]
+    #[arg(long)]
+    pub name: Option<Name>,
+    /// The root file system's size [default: 4G, or more if the layers have more]
+    #[arg(long)]
+    pub size: Option<Size>,
+    /// The image whose kernel boots it [default: the image that new VMs have]
+    #[arg(long, value_name = "IMAGE", value_parser = key, add = complete::an_image())]
+    pub boot_set: Option<String>,
 }
 
 #[derive(Debug, Args)]

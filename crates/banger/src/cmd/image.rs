@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use banger_core::api::{self, CopyIn, CopyVm, ImageInfo, MakeImage};
 use banger_core::image::{Image, Source};
+use banger_core::name::Name;
 use banger_core::operation::Object;
 use banger_core::size::Size;
 use banger_wire::Method;
 
 use crate::cli::{
-    self, Build, BuildDebian, BuildFrom, Distribution, PromoteImage, PruneImages, RegisterImage,
+    self, Build, BuildDebian, BuildFrom, Distribution, ImportImage, PromoteImage, PruneImages,
+    PullImage, RegisterImage,
 };
 use crate::cmd::config;
 use crate::cmd::vm::confirm;
@@ -29,6 +31,8 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
             Build { distribution: None, from } => build_from(from).await,
         },
         cli::Image::Register(args) => register(args).await,
+        cli::Image::Pull(args) => pull(args).await,
+        cli::Image::Import(args) => import(args).await,
         cli::Image::Promote(args) => promote(args).await,
         cli::Image::Prune(args) => prune(args).await,
         cli::Image::List(format) => {
@@ -112,6 +116,49 @@ async fn register(args: RegisterImage) -> Result<ExitCode, CommandError> {
     make(&MakeImage::Files(request), args.format.json).await
 }
 
+async fn pull(args: PullImage) -> Result<ExitCode, CommandError> {
+    // `host:5000/team/dev:1@sha256:…` is a `dev`.
+    let path = args.reference.split('@').next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    let name = named(args.root.name, last.split(':').next().unwrap_or_default())?;
+    let docker_config = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty());
+    let request = api::PullImage {
+        reference: args.reference,
+        name,
+        size: args.root.size,
+        boot_set: args.root.boot_set,
+        docker_config: docker_config.as_deref().map(Path::new).map(absolute).transpose()?,
+    };
+    make(&MakeImage::Registry(request), args.format.json).await
+}
+
+async fn import(args: ImportImage) -> Result<ExitCode, CommandError> {
+    let path = absolute(&args.path)?;
+    let file = Path::new(&path).file_name().unwrap_or_default().to_string_lossy();
+    let name = named(args.root.name, file.split('.').next().unwrap_or_default())?;
+    let request = api::ImportImage {
+        reference: args.reference,
+        name,
+        size: args.root.size,
+        boot_set: args.root.boot_set,
+        path,
+    };
+    make(&MakeImage::Archive(request), args.format.json).await
+}
+
+/// The name that was given, or one like a word of another's choice.
+fn named(given: Option<Name>, word: &str) -> Result<Name, CommandError> {
+    if let Some(name) = given {
+        return Ok(name);
+    }
+    let plain = word.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let parts: Vec<_> = plain.split('-').filter(|part| !part.is_empty()).collect();
+    let hint = "give the new image a name with '--name'";
+    parts.join("-").parse().map_err(|_| {
+        CommandError::new(format!("'{word}' makes no name for an image")).remedy(hint).code(2)
+    })
+}
+
 /// A path as the daemon understands it, whatever folder that runs in. What is a link leads to
 /// something else tomorrow, so it is followed now.
 fn absolute(path: &Path) -> Result<String, CommandError> {
@@ -186,6 +233,10 @@ fn source(image: &Image) -> String {
         Source::Registered => "files".to_owned(),
         Source::Image => "image".to_owned(),
         Source::Vm { vm } => format!("VM {vm}"),
+        // The end of a reference tells more than its beginning.
+        Source::Oci { reference, .. } => {
+            reference.rsplit('/').next().unwrap_or(reference).to_owned()
+        }
     }
 }
 
@@ -227,8 +278,15 @@ fn describe(info: &ImageInfo) -> String {
         ("on disk", Size::bytes(info.real_bytes).to_string()),
         ("opencode", image.opencode.clone().unwrap_or_else(|| "none".to_owned())),
         ("agent", agent.unwrap_or_else(|| "none: the initramfs is not banger's".to_owned())),
+        ("init", image.init.name().to_owned()),
         ("used by", users),
     ];
+    let oci = match &image.source {
+        Source::Oci { reference, digest } => {
+            vec![("reference", reference.clone()), ("digest", digest.clone())]
+        }
+        _ => Vec::new(),
+    };
     let parent = image.parent.iter().map(|parent| ("parent", parent.name.to_string()));
     let place = image.in_place.iter().map(|place| ("in place", place.rootfs.clone()));
     let parts = image.parts.iter().map(|part| {
@@ -236,6 +294,6 @@ fn describe(info: &ImageInfo) -> String {
         ("file", format!("{:<17}{size:>9}  {}", part.name, part.digest))
     });
     let damage = info.damage.iter().map(|damage| ("damage", damage.clone()));
-    let lines = lines.into_iter().chain(parent).chain(place).chain(parts).chain(damage);
+    let lines = lines.into_iter().chain(oci).chain(parent).chain(place).chain(parts).chain(damage);
     lines.map(|(name, value)| format!("{name:<11}{value}")).collect::<Vec<_>>().join("\n")
 }

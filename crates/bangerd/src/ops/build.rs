@@ -3,12 +3,17 @@
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
-use banger_core::api::{ApiError, BuildDebian, CopyVm, ErrorKind, MakeImage, RegisterImage};
+use banger_core::api::{
+    ApiError, BuildDebian, CopyVm, ErrorKind, ImportImage, MakeImage, PullImage, RegisterImage,
+};
 use banger_core::id::OperationId;
+use banger_core::name::Name;
 use banger_core::operation::OperationKind;
 use banger_core::size::Size;
 use banger_image::build::{BuildEnv, Reporter};
+use banger_image::container::{self, ContainerRequest, From};
 use banger_image::debian::DebianRequest;
+use banger_image::oci::{InvalidReference, auth};
 use banger_image::register::{RegisterRequest, register};
 
 use crate::clock::now;
@@ -28,6 +33,19 @@ impl Engine {
             MakeImage::Debian(request) => self.build_debian(request).await,
             MakeImage::Files(request) => self.register(request).await,
             MakeImage::Image(request) => self.build_from(request).await,
+            MakeImage::Registry(request) => {
+                let PullImage { reference, name, size, boot_set, docker_config } = request;
+                let invalid = |error| ApiError::new(ErrorKind::Invalid, format!("{error}"));
+                let reference =
+                    reference.parse().map_err(|error: InvalidReference| invalid(error))?;
+                let docker = docker_config.map(absolute).transpose()?.or_else(auth::config_folder);
+                let from = From::Registry { reference, docker };
+                self.make_of_container(OperationKind::ImagePull, name, from, size, boot_set).await
+            }
+            MakeImage::Archive(ImportImage { path, reference, name, size, boot_set }) => {
+                let from = From::File { path: absolute(path)?, name: reference };
+                self.make_of_container(OperationKind::ImageImport, name, from, size, boot_set).await
+            }
             MakeImage::Vm(CopyVm { vm, name }) => {
                 let vm = self.vm(&vm).await?.vm;
                 self.check_image_name(&name).await?;
@@ -53,6 +71,34 @@ impl Engine {
             Ok(build(&request, env, staging, reporter)?)
         };
         self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
+    }
+
+    async fn make_of_container(
+        &self,
+        kind: OperationKind,
+        name: Name,
+        from: From,
+        size: Option<Size>,
+        boot_set: Option<String>,
+    ) -> Result<OperationId, ApiError> {
+        size.map(check_root_size).transpose()?;
+        self.check_image_name(&name).await?;
+        let boot = self.image(boot_set.as_deref().unwrap_or(&self.config.image)).await;
+        let boot = boot.map_err(|error| match error.kind {
+            ErrorKind::NotFound => ApiError::new(
+                ErrorKind::NotFound,
+                format!("{}, whose kernel would boot the new one", error.message),
+            )
+            .remedy("'banger image build debian' makes one; '--boot-set' names another"),
+            _ => error,
+        })?;
+        let boot_dir = self.dirs.image(boot.id.as_str());
+        let request =
+            ContainerRequest { name: name.clone(), from, size, boot, boot_dir, created_at: now() };
+        let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
+            Ok(container::build(id, &request, env, staging, reporter)?)
+        };
+        self.make_image(kind, &name, Box::new(make)).await
     }
 
     async fn register(&self, request: RegisterImage) -> Result<OperationId, ApiError> {

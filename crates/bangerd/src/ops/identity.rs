@@ -110,7 +110,7 @@ impl Guest {
         if !self.image.companion {
             let agent = std::fs::read(&engine.agent)
                 .map_err(OpError::file(format!("read {}", engine.agent.display())))?;
-            files.extend(services::companion(agent));
+            files.extend(services::companion(self.image.init, agent));
         }
         Ok(files)
     }

@@ -343,6 +343,7 @@ fn image(id: ImageId, name: &str) -> Image {
         rootfs_size: Size::gib(1),
         opencode: None,
         companion: true,
+        init: banger_core::image::Init::Systemd,
         parts: Vec::new(),
     }
 }

@@ -110,7 +110,6 @@ fn everything_that_a_layer_can_say_is_kept() {
     0 644 3000000:4000000000 ./long/NAME path=./long/NAME mtime=5.25 'x'
     2 777 0:0 ./link -> TARGET linkpath=TARGET
     1 777 0:0 ./link2 -> ./link
-    3 600 0:0 ./null
     6 622 0:0 ./pipe
     ");
 }

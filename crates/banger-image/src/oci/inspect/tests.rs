@@ -27,7 +27,7 @@ fn what_a_root_has_is_found_by_its_paths() {
             symlink("bin", "usr/bin"),
             symlink("etc/os-release", "../usr/lib/os-release"),
             file("usr/lib/os-release", "ID=old\n"),
-            file("usr/bin/apt-get", ""),
+            file("etc/ssh/sshd_config", "UsePAM yes\n"),
         ],
         &[
             file(
@@ -39,45 +39,33 @@ fn what_a_root_has_is_found_by_its_paths() {
             file("bin/ip", ""),
         ],
     ]);
-    assert_eq!(debian.id(), Some("debian"));
-    assert_eq!((debian.init, debian.packages), (Some(Init::Systemd), Some(Packages::Apt)));
+    assert_eq!(debian.system.as_deref(), Some("Debian \"12\""));
+    assert_eq!(debian.init, Some(Init::Systemd));
     assert!(debian.sshd && debian.ip);
-    assert_eq!(debian.os_release["PRETTY_NAME"], "Debian \"12\"");
-    assert_eq!((&*debian.os_release["HOME_URL"], debian.os_release.len()), ("x y", 3));
+    assert_eq!(debian.sshd_config.as_deref(), Some("UsePAM yes\n"));
 
     let alpine = facts_of(&[&[
-        file("usr/lib/os-release", "ID=alpine"),
+        file("usr/lib/os-release", "PRETTY_NAME='Alpine\x1b[2J'"),
         file("bin/busybox", ""),
         file("sbin/openrc", ""),
         symlink("sbin/ip", "/bin/busybox"),
         symlink("usr/sbin/sshd", "missing"),
-        file("sbin/apk", ""),
     ]]);
-    assert_eq!((alpine.id(), alpine.init), (Some("alpine"), Some(Init::OpenRc)));
-    assert_eq!((alpine.packages, alpine.ip, alpine.sshd), (Some(Packages::Apk), true, false));
+    assert_eq!((alpine.system.as_deref(), alpine.init), (Some("Alpine[2J"), Some(Init::OpenRc)));
+    assert_eq!((alpine.ip, alpine.sshd), (true, false));
 
-    let void = facts_of(&[&[
-        file("etc/os-release", "ID=\"void\""),
-        file("usr/bin/xbps-install", ""),
-        file("usr/bin/runit", ""),
-    ]]);
-    assert_eq!(
-        (void.id(), void.init, void.packages),
-        (Some("void"), Some(Init::Runit), Some(Packages::Xbps))
-    );
+    let void = facts_of(&[&[file("usr/bin/runit-init", "")]]);
+    assert_eq!((void.system, void.init), (None, Some(Init::Runit)));
 
     let nothing = facts_of(&[&[file("app", ""), symlink("etc/os-release", "os-release")]]);
-    assert_eq!(
-        (nothing.init, nothing.packages, nothing.id(), nothing.ip),
-        (None, None, None, false)
-    );
+    assert_eq!((nothing.init, nothing.system, nothing.ip), (None, None, false));
 }
 
 #[test]
 fn a_file_that_is_gone_says_nothing() {
     let gone = facts_of(&[
-        &[file("etc/os-release", "ID=x"), file("sbin/openrc", "")],
+        &[file("etc/os-release", "PRETTY_NAME=x"), file("sbin/openrc", "")],
         &[file("etc/.wh.os-release", ""), file("sbin/.wh.openrc", "")],
     ]);
-    assert_eq!((gone.id(), gone.init), (None, None));
+    assert_eq!((gone.system, gone.init), (None, None));
 }

@@ -1,0 +1,112 @@
+//! What a VM's root has beyond a container's, as one more layer: so names are followed within the
+//! root, whatever links a stranger put there.
+
+use std::fs::File;
+use std::path::Path;
+
+use banger_core::guest::services::companion;
+use banger_core::image::Init;
+
+use super::ContainerRequest;
+use crate::archive::{Archive, Item};
+use crate::build::BuildError;
+use crate::ext4::Copied;
+use crate::oci::Facts;
+
+/// What sshd needs in its configuration to read ours (sshd_config(5), "Include").
+const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/*.conf";
+
+/// Writes the layer into the new file `out`. `has` tells whether the root has a file.
+pub(super) fn write(
+    out: &Path,
+    request: &ContainerRequest,
+    init: Init,
+    facts: &Facts,
+    has: &dyn Fn(&str) -> bool,
+    agent: &[u8],
+    modules: &[Copied],
+) -> Result<(), BuildError> {
+    let mut archive = Archive::create(out, request.created_at)?;
+    for file in companion(init, agent.to_vec()) {
+        let (path, mode) = (file.path.as_str(), file.mode);
+        archive.add(&Item::File { path, mode, content: &file.content })?;
+    }
+    archive.add(&Item::File { path: "etc/machine-id", mode: 0o444, content: b"" })?;
+    let config = facts.sshd_config.as_deref().unwrap_or_default();
+    if !includes(config) {
+        // The first value of a keyword counts, so ours come first.
+        let config = format!("{INCLUDE}\n{config}");
+        let path = "etc/ssh/sshd_config";
+        archive.add(&Item::File { path, mode: 0o644, content: config.as_bytes() })?;
+    }
+    for (path, target) in links(init, has) {
+        archive.add(&Item::Link { path, target })?;
+    }
+    let folder = Path::new("lib/modules").join(&request.boot.boot_set.kernel_release);
+    for Copied { path, mode, copy } in modules {
+        let read = BuildError::io("read", copy);
+        // A name that is not UTF-8 is no module's.
+        let Some(path) = folder.join(path).to_str().map(str::to_owned) else { continue };
+        let file = File::open(copy).map_err(&read)?;
+        let size = file.metadata().map_err(&read)?.len();
+        archive.file(&path, *mode, size, file).map_err(BuildError::io("write", out))?;
+    }
+    archive.finish()
+}
+
+/// The commands that start and end a system, where its init has them by other names only.
+fn links(init: Init, has: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
+    let mut links = Vec::new();
+    let first = init.programs().iter().find(|program| has(program));
+    if let Some(first) = first.filter(|_| !has("/sbin/init")) {
+        links.push(("sbin/init".to_owned(), (*first).to_owned()));
+    }
+    let missing = !["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
+        .iter()
+        .any(|folder| has(&format!("{folder}/reboot")));
+    if init == Init::OpenRc && missing && has("/sbin/openrc-shutdown") {
+        links.push(("sbin/reboot".to_owned(), "openrc-shutdown".to_owned()));
+    }
+    links
+}
+
+/// Whether a configuration of sshd reads the folder with ours.
+fn includes(config: &str) -> bool {
+    config.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        let first = words.next().unwrap_or_default();
+        first.eq_ignore_ascii_case("include")
+            && words.any(|path| {
+                path.starts_with("/etc/ssh/sshd_config.d/") || path.starts_with("sshd_config.d/")
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_starts_and_ends_a_system_has_its_usual_name() {
+        let of = |init, there: &[&str]| {
+            let links = links(init, &|path| there.contains(&path));
+            links.iter().map(|(path, target)| format!("{path} -> {target}")).collect::<Vec<_>>()
+        };
+        let systemd = "/usr/lib/systemd/systemd";
+        assert_eq!(of(Init::Systemd, &[systemd]), [format!("sbin/init -> {systemd}")]);
+        assert!(of(Init::Systemd, &[systemd, "/sbin/init"]).is_empty());
+        assert_eq!(
+            of(Init::OpenRc, &["/sbin/openrc-init", "/sbin/openrc-shutdown"]),
+            ["sbin/init -> /sbin/openrc-init", "sbin/reboot -> openrc-shutdown"]
+        );
+        let busybox = ["/sbin/openrc", "/sbin/init", "/sbin/openrc-shutdown", "/sbin/reboot"];
+        assert!(of(Init::OpenRc, &busybox).is_empty());
+    }
+
+    #[test]
+    fn a_configuration_of_sshd_includes_ours() {
+        assert!(includes("# x\ninclude  /etc/ssh/sshd_config.d/*.conf\n"));
+        assert!(includes("Include a sshd_config.d/*.conf"));
+        assert!(!includes("#Include /etc/ssh/sshd_config.d/*.conf\nIncludes x"));
+    }
+}
