@@ -87,8 +87,8 @@ fn names_and_sizes_that_cannot_be_are_refused() {
     3 error: there is no VM 'nnn…'
     2 error: invalid value '../../state' for '<IMAGE>': neither a name nor an id: those are of lowercase letters, digits and '-'
     2 error: a root file system of 1 B is not possible: choose 512 MiB to 4 TiB
-    1 error: the image could not be built: '../x' is not a suite: expected a name such as bookworm or trixie
-    1 error: the image could not be built: 'a;b' is not a package: expected a name as apt knows it
+    1 error: the image could not be made: '../x' is not a suite: expected a name such as bookworm or trixie
+    1 error: the image could not be made: 'a;b' is not a package: expected a name as apt knows it
     ");
     assert_eq!(banger.json(&["vm", "list"]).as_array().unwrap().len(), 0);
     assert_eq!(banger.json(&["image", "list"]).as_array().unwrap().len(), 1);

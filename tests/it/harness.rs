@@ -2,6 +2,7 @@
 
 mod base;
 mod lab;
+mod plain;
 mod process;
 mod programs;
 mod user;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use base::Stock;
 pub use lab::Lab;
+pub use plain::{Plain, tool};
 pub use process::Ran;
 pub use programs::programs;
 

@@ -11,6 +11,7 @@ mod bad_state;
 mod bench;
 mod build_from;
 mod completions;
+mod container;
 mod durability;
 mod fake;
 mod from_vm;

@@ -7,7 +7,7 @@ use std::path::Path;
 use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 
 use crate::bad_host::without_stages;
-use crate::harness::{As, Sandbox, Stock};
+use crate::harness::{As, Plain, Sandbox};
 
 const PLAIN: [&str; 6] = ["--network", "none", "--memory", "512M", "--wait", "ssh"];
 
@@ -109,27 +109,13 @@ fn a_persons_files_boot_and_become_bangers_own() {
 
 #[test]
 fn a_distributions_own_initramfs_boots_and_the_root_is_told_who_it_is() {
-    let banger = Sandbox::with(As::Me, Stock::Lab);
-    let script = banger.dir().join("script");
-    // What the kernel's package would have left there, which is only unpacked; and the modules of
-    // this machine alone: to pack those of all others takes an emulated one minutes.
-    let make = "#!/bin/sh -e\necho CONFIG_RD_GZIP=y > /boot/config-$(uname -r)\n\
-                printf 'MODULES=dep\\nCOMPRESSLEVEL=1\\n' > /etc/initramfs-tools/conf.d/banger\n\
-                update-initramfs -c -k $(uname -r)\n";
-    fs::write(&script, make).unwrap();
-    let script = script.to_str().unwrap();
-    banger.ok(&["image", "build", "--from", "lab", "--name", "stock", "--run", script]);
-    let shown = banger.json(&["image", "show", "stock"]);
-    let image = banger.state("images").join(shown["id"].as_str().unwrap());
-    files(&banger, &image);
-    let release = shown["boot_set"]["kernel_release"].as_str().unwrap();
-    let mine = |name: &str| banger.dir().join("mine").join(name).to_str().unwrap().to_owned();
-    let dump = format!("dump /boot/initrd.img-{release} {}", mine("initrd"));
-    let dump = Command::new(Tool::Debugfs).args(["-R", &dump, &mine("rootfs.ext4")]);
-    HostRunner::new(Tools::discover()).capture(&dump).unwrap();
-
-    let (rootfs, kernel, initrd) = (mine("rootfs.ext4"), mine("vmlinux"), mine("initrd"));
-    let register = ["image", "register", "--name", "mine", "--rootfs", &rootfs];
+    let (banger, plain) = (Sandbox::bare(As::Me), Plain::new());
+    let mine = |name: &str| banger.dir().join(name).to_str().unwrap().to_owned();
+    let (kernel, initrd) = (mine("vmlinuz"), mine("initrd"));
+    plain.take("./boot/vmlinuz-", Path::new(&kernel));
+    plain.take("./boot/initrd.img-", Path::new(&initrd));
+    let rootfs = plain.rootfs();
+    let register = ["image", "register", "--name", "mine", "--rootfs", rootfs.to_str().unwrap()];
     banger.ok(&[&register[..], &["--kernel", &kernel, "--initrd", &initrd]].concat());
     let create = ["vm", "create", "dev", "--image", "mine", "--memory", "1G", "--wait", "ssh"];
     banger.ok(&create);

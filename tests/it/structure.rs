@@ -14,7 +14,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("banger-exec", &[]),
     ("banger-wire", &["banger-core"]),
     ("banger-host", &["banger-core", "banger-exec"]),
-    ("banger-image", &["banger-core", "banger-exec"]),
+    ("banger-image", &["banger-core", "banger-exec", "banger-testkit"]), // the last its tests only
     ("banger-agent", &["banger-core", "banger-exec"]),
     ("banger-testkit", &["banger-core", "banger-exec", "banger-host"]),
     (
@@ -30,7 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("banger", &["banger-core", "banger-exec", "banger-wire"]),
     ("xtask", &["banger-exec"]),
-    ("banger-tests", &["banger-core", "banger-exec"]),
+    ("banger-tests", &["banger-core", "banger-exec", "banger-testkit"]),
     ("banger-benches", &["banger-core", "banger-image", "bangerd"]),
 ];
 

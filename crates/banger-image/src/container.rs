@@ -168,7 +168,7 @@ impl Build<'_> {
                 oci::import(&oci::Import { path, name, cache, limit, cancel, progress })?
             }
         };
-        self.reporter.log(&format!("{} of {} layers", image.digest, image.layers.len()));
+        self.reporter.log(&format!("{}, layers: {}", image.digest, image.layers.len()));
         Ok(image)
     }
 

@@ -5,16 +5,20 @@
 //! A [`Life`] is one daemon's: it can end at any of its steps, as by `kill -9`.
 //! [`Host`] and [`Programs`] are how that daemon touches the world; they can be
 //! made to fail.
+//!
+//! A [`Registry`] is a real one, of images for containers.
 
 mod faults;
 mod guest;
 mod host;
 mod life;
 mod programs;
+mod registry;
 mod world;
 
 pub use faults::{Fault, Faults};
 pub use host::{Host, Root};
 pub use life::Life;
 pub use programs::Programs;
+pub use registry::{Registry, others};
 pub use world::World;

@@ -106,8 +106,8 @@ pub enum OpError {
         /// What the last attempt met.
         last: String,
     },
-    /// An image could not be built.
-    #[error("the image could not be built")]
+    /// An image could not be made.
+    #[error("the image could not be made")]
     Build(#[from] BuildError),
     /// Something failed in the guest that an image is built in.
     #[error("{what} failed with {status}:\n{said}")]

@@ -45,15 +45,7 @@ impl Stock {
         };
         let packages: &[_] = match self {
             Self::Debian => &[],
-            Self::Lab => &[
-                "dmsetup",
-                "initramfs-tools",
-                "nftables",
-                "openssh-client",
-                "procps",
-                "udev",
-                "uidmap",
-            ],
+            Self::Lab => &["dmsetup", "nftables", "openssh-client", "procps", "udev", "uidmap"],
         };
         let packages = packages.iter().flat_map(|package| ["--package", package]);
         ["image", "build", "debian", "--name", name]

@@ -39,8 +39,8 @@ pub(super) fn write(
         let path = "etc/ssh/sshd_config";
         archive.add(&Item::File { path, mode: 0o644, content: config.as_bytes() })?;
     }
-    for (path, target) in links(init, has) {
-        archive.add(&Item::Link { path, target })?;
+    for item in commands(init, has) {
+        archive.add(&item)?;
     }
     let folder = Path::new("lib/modules").join(&request.boot.boot_set.kernel_release);
     for Copied { path, mode, copy } in modules {
@@ -55,19 +55,19 @@ pub(super) fn write(
 }
 
 /// The commands that start and end a system, where its init has them by other names only.
-fn links(init: Init, has: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
-    let mut links = Vec::new();
+fn commands(init: Init, has: &dyn Fn(&str) -> bool) -> Vec<Item<'static>> {
+    let mut items = Vec::new();
     let first = init.programs().iter().find(|program| has(program));
     if let Some(first) = first.filter(|_| !has("/sbin/init")) {
-        links.push(("sbin/init".to_owned(), (*first).to_owned()));
+        items.push(Item::Link { path: "sbin/init".to_owned(), target: (*first).to_owned() });
     }
-    let missing = !["/usr/sbin", "/sbin", "/usr/bin", "/bin"]
-        .iter()
-        .any(|folder| has(&format!("{folder}/reboot")));
-    if init == Init::OpenRc && missing && has("/sbin/openrc-shutdown") {
-        links.push(("sbin/reboot".to_owned(), "openrc-shutdown".to_owned()));
+    let folders = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
+    let any = |name: &str| folders.iter().any(|folder| has(&format!("{folder}/{name}")));
+    if init == Init::OpenRc && any("openrc-shutdown") && !any("reboot") {
+        let content = b"#!/bin/sh\nexec openrc-shutdown --reboot now\n";
+        items.push(Item::File { path: "sbin/reboot", mode: 0o755, content });
     }
-    links
+    items
 }
 
 /// Whether a configuration of sshd reads the folder with ours.
@@ -89,15 +89,18 @@ mod tests {
     #[test]
     fn what_starts_and_ends_a_system_has_its_usual_name() {
         let of = |init, there: &[&str]| {
-            let links = links(init, &|path| there.contains(&path));
-            links.iter().map(|(path, target)| format!("{path} -> {target}")).collect::<Vec<_>>()
+            let name = |item: &Item<'_>| match item {
+                Item::Link { path, target } => format!("{path} -> {target}"),
+                Item::File { path, .. } | Item::Folder(path) => (*path).to_owned(),
+            };
+            commands(init, &|path| there.contains(&path)).iter().map(name).collect::<Vec<_>>()
         };
         let systemd = "/usr/lib/systemd/systemd";
         assert_eq!(of(Init::Systemd, &[systemd]), [format!("sbin/init -> {systemd}")]);
         assert!(of(Init::Systemd, &[systemd, "/sbin/init"]).is_empty());
         assert_eq!(
             of(Init::OpenRc, &["/sbin/openrc-init", "/sbin/openrc-shutdown"]),
-            ["sbin/init -> /sbin/openrc-init", "sbin/reboot -> openrc-shutdown"]
+            ["sbin/init -> /sbin/openrc-init", "sbin/reboot"]
         );
         let busybox = ["/sbin/openrc", "/sbin/init", "/sbin/openrc-shutdown", "/sbin/reboot"];
         assert!(of(Init::OpenRc, &busybox).is_empty());

@@ -1,12 +1,11 @@
 //! The tools of others.
 
-use std::net::{TcpListener, TcpStream};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::thread::{JoinHandle, sleep};
-use std::time::{Duration, Instant};
 
 use banger_exec::{Cancel, Command, HostRunner, Runner as _, Tool, Tools};
 use banger_image::oci::{Digest, Image, Import, Layer, import};
+use banger_testkit::{Registry, others};
 use tempfile::TempDir;
 
 use crate::testing::{Item, layer};
@@ -16,20 +15,13 @@ pub const PASSWORD: &str = "secret word";
 /// bcrypt of [`PASSWORD`], the one kind that the registry reads, in its fewest rounds.
 const HTPASSWD: &str = "me:$2y$04$w6LTMkpL7ZvVLTgJAAI2hOt0PErF7GEEH32u4SFUCmPQ4hHidNxcm\n";
 
-fn command(tool: Tool, home: &Path) -> Command {
-    let missing = "is missing: run 'script/setup --for test'";
-    assert!(Tools::discover().path(tool).is_ok(), "{} {missing}", tool.program());
-    // Their own configuration and caches are not this person's.
-    Command::new(tool).env("HOME", home).env("XDG_RUNTIME_DIR", home).env("TMPDIR", home)
-}
-
 pub fn run(command: &Command) {
     HostRunner::new(Tools::discover()).capture(command).unwrap();
 }
 
 fn skopeo(args: &[&str]) {
     let home = tempfile::tempdir().unwrap();
-    run(&command(Tool::Skopeo, home.path()).arg("--insecure-policy").args(args));
+    run(&others(Tool::Skopeo, home.path()).arg("--insecure-policy").args(args));
 }
 
 pub fn import_from(path: &Path, cache: &Path) -> Image {
@@ -76,7 +68,7 @@ impl Layout {
     }
 
     fn umoci(&self, args: &[&str]) {
-        run(&command(Tool::Umoci, self.dir.path()).args(args));
+        run(&others(Tool::Umoci, self.dir.path()).args(args));
     }
 
     /// What umoci unpacks it to. An ordinary user gets no owners and no devices.
@@ -87,7 +79,7 @@ impl Layout {
         let image = self.image();
         args.insert(3, &image);
         args.push(to.to_str().unwrap());
-        let unpack = command(Tool::Umoci, self.dir.path()).args(args);
+        let unpack = others(Tool::Umoci, self.dir.path()).args(args);
         let result = HostRunner::new(Tools::discover()).capture(&unpack);
         result.map(drop).map_err(|error| error.to_string())
     }
@@ -108,63 +100,36 @@ impl Layout {
 }
 
 /// Docker's registry, gone with this.
-pub struct Server {
-    pub address: String,
-    dir: TempDir,
-    cancel: Cancel,
-    thread: Option<JoinHandle<()>>,
+pub struct Server(Registry);
+
+impl Deref for Server {
+    type Target = Registry;
+
+    fn deref(&self) -> &Registry {
+        &self.0
+    }
 }
 
 impl Server {
     /// Anybody may pull and push.
     pub fn open() -> Self {
-        Self::start(|_| String::new())
+        Self(Registry::start(|_| Ok(String::new())).unwrap())
     }
 
     /// Only [`USER`] may.
     pub fn with_password() -> Self {
-        Self::start(|dir| {
+        let auth = |dir: &Path| {
             let path = dir.join("htpasswd");
-            std::fs::write(&path, HTPASSWD).unwrap();
-            format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path.display())
-        })
+            std::fs::write(&path, HTPASSWD)?;
+            Ok(format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path.display()))
+        };
+        Self(Registry::start(auth).unwrap())
     }
 
     /// Only who has a token may; it sends us to `realm` for one and believes in any.
     pub fn with_tokens(realm: &str) -> Self {
-        Self::start(|_| format!("auth: {{silly: {{realm: '{realm}', service: test}}}}\n"))
-    }
-
-    fn start(auth: impl Fn(&Path) -> String) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // Free now, and hardly anybody else's in the next second.
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-        let storage = dir.path().join("storage");
-        let config = format!(
-            "version: 0.1\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '{address}'}}\n{}",
-            storage.display(),
-            auth(dir.path()),
-        );
-        std::fs::write(dir.path().join("config.yml"), config).unwrap();
-        let cancel = Cancel::default();
-        let serve = command(Tool::DockerRegistry, dir.path())
-            .arg("serve")
-            .arg(dir.path().join("config.yml"));
-        let serve = serve.timeout(Duration::from_secs(300)).cancel(&cancel);
-        // It ends by being cancelled.
-        let thread = std::thread::spawn(move || {
-            let error = HostRunner::new(Tools::discover()).capture(&serve).unwrap_err();
-            assert!(matches!(error, banger_exec::ExecError::Cancelled { .. }), "{error}");
-        });
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(&address).is_err() {
-            assert!(
-                Instant::now() < deadline && !thread.is_finished(),
-                "the registry does not start"
-            );
-            sleep(Duration::from_millis(20));
-        }
-        Self { address, dir, cancel, thread: Some(thread) }
+        let auth = format!("auth: {{silly: {{realm: '{realm}', service: test}}}}\n");
+        Self(Registry::start(|_| Ok(auth.clone())).unwrap())
     }
 
     /// Pushes an image, and returns its name.
@@ -196,19 +161,9 @@ impl Server {
 
     /// Changes a byte of a layer where the registry keeps it.
     pub fn damage(&self, layer: &Layer) {
-        let hex = layer.digest.hex();
-        let folder = format!("storage/docker/registry/v2/blobs/sha256/{}/{hex}", &hex[..2]);
-        let path = self.dir.path().join(folder).join("data");
+        let path = self.blob(&layer.digest.hex());
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[20] ^= 1;
         std::fs::write(path, bytes).unwrap();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.cancel.cancel();
-        let ended = self.thread.take().map(JoinHandle::join);
-        assert!(std::thread::panicking() || ended.is_some_and(|ended| ended.is_ok()));
     }
 }
