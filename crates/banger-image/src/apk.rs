@@ -1,7 +1,7 @@
 //! Packages of Alpine, and the repositories that have them, in the format that apk-tools calls v2.
 //!
 //! What is read is checked: [`index`] against the [`keys`] that are trusted, a [`package`] against
-//! its record in the index, and
+//! its record in the index. [`resolve`] says what has to be installed and in which order, and
 //! [`installed`] writes what apk in the guest has to know to go on from there. Nothing here fetches
 //! or runs anything, or writes elsewhere than to a writer that is given.
 //!
@@ -15,6 +15,7 @@ pub mod installed;
 pub mod keys;
 pub mod package;
 pub mod pkginfo;
+pub mod resolve;
 pub mod stream;
 pub mod version;
 
