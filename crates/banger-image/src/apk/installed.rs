@@ -1,7 +1,7 @@
 //! apk's database of what is installed, from which apk in the guest goes on.
 //!
-//! There is no document of it but apk-tools itself (`src/database.c`, `src/package.c`); versions
-//! 2.14 and 3.0 read what is written here. `installed` has the lines of an index, then, for each
+//! There is no document of it but apk-tools itself (`src/database.c`, `src/package.c`); what is
+//! written here is what versions 2 and 3 read. `installed` has the lines of an index, then, for each
 //! folder, `F:` with its path and `M:` with its owner, group and mode, and for each file in it `R:`
 //! with its name, `a:` as `M:`, and `Z:` with its hash.
 
