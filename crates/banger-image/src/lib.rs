@@ -5,6 +5,7 @@
 //! through [`banger_exec::Runner`]. All of it is synchronous.
 #![forbid(unsafe_code)]
 
+pub mod apk;
 mod archive;
 pub mod build;
 mod checksum;

@@ -14,7 +14,7 @@ mod clean;
 mod compress;
 mod digest;
 mod document;
-mod entries;
+pub(crate) mod entries;
 mod flatten;
 mod inspect;
 mod layout;

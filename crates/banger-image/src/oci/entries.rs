@@ -16,7 +16,7 @@ const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// What an entry is, with what only that has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     File,
     Dir,
     Link(Vec<u8>),
@@ -28,7 +28,7 @@ pub(super) enum What {
 
 /// What every file has, but for its name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -40,17 +40,19 @@ pub(super) struct Meta {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub path: Vec<u8>,
     pub what: What,
     pub meta: Meta,
     /// Bytes of content, which follow.
     pub size: u64,
+    /// Other pax records than xattrs and those that are in the fields above: those of vendors.
+    pub records: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Entry {
     /// Bytes that it takes to remember it, content aside.
-    pub(super) fn weight(&self) -> u64 {
+    pub(crate) fn weight(&self) -> u64 {
         let target = match &self.what {
             What::Link(target) | What::Symlink(target) => target.len(),
             _ => 0,
@@ -61,7 +63,7 @@ impl Entry {
 }
 
 /// Reads entries; between them, it is the content of the last one.
-pub(super) struct Reader<R> {
+pub(crate) struct Reader<R> {
     inner: R,
     /// Bytes of content that were not read yet, and the padding behind them.
     left: u64,
@@ -92,16 +94,16 @@ impl<R: Read> Read for Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    pub(super) fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self { inner, left: 0, padding: 0 }
     }
 
-    pub(super) fn into_inner(self) -> R {
+    pub(crate) fn into_inner(self) -> R {
         self.inner
     }
 
     /// The next entry; none at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
         let mut extra = Extra::default();
         let mut begun = false;
         while let Some(header) = self.header()? {
@@ -219,12 +221,15 @@ impl<R: Read> Reader<R> {
         if pax.keys().any(|key| key.starts_with(b"GNU.sparse.")) {
             return Err(sparse());
         }
+        let (xattrs, records): (BTreeMap<_, _>, _) =
+            pax.into_iter().partition(|(key, _)| key.starts_with(XATTR));
         let xattr = |(key, value): (Vec<u8>, _)| Some((key.strip_prefix(XATTR)?.to_vec(), value));
-        let xattrs = pax.into_iter().filter_map(xattr).collect();
+        let xattrs = xattrs.into_iter().filter_map(xattr).collect();
         // Whatever a header says, only files have content (archive/tar of Go does the same).
         let size = if what == What::File { size } else { 0 };
         self.content(size)?;
-        Ok(Entry { path, what, size, meta: Meta { mode, uid, gid, mtime, exact_mtime, xattrs } })
+        let meta = Meta { mode, uid, gid, mtime, exact_mtime, xattrs };
+        Ok(Entry { path, what, size, meta, records })
     }
 }
 

@@ -64,6 +64,7 @@ fn pax_records_say_more_than_the_header() {
         .xattr("security.capability", b"\x01\0\n8 x=y\n")
         .xattr("user.empty", "")]));
     assert_eq!(entry.path, name.as_bytes());
+    assert_eq!(entry.records, [(b"comment".to_vec(), b"ignored".to_vec())].into());
     let Meta { uid, gid, mtime, exact_mtime, xattrs, .. } = entry.meta;
     assert_eq!(
         (uid, gid, mtime, exact_mtime.as_deref()),
