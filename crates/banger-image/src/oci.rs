@@ -11,10 +11,10 @@ pub mod auth;
 mod blobs;
 mod challenge;
 mod clean;
-mod compress;
+pub(crate) mod compress;
 mod digest;
 mod document;
-mod entries;
+pub(crate) mod entries;
 mod flatten;
 mod inspect;
 mod layout;
@@ -22,7 +22,7 @@ mod pull;
 mod reference;
 mod registry;
 mod tree;
-mod write;
+pub(crate) mod write;
 
 use std::path::PathBuf;
 

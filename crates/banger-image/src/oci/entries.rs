@@ -16,7 +16,7 @@ const XATTR: &[u8] = b"SCHILY.xattr.";
 
 /// What an entry is, with what only that has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum What {
+pub(crate) enum What {
     File,
     Dir,
     Link(Vec<u8>),
@@ -28,7 +28,7 @@ pub(super) enum What {
 
 /// What every file has, but for its name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Meta {
+pub(crate) struct Meta {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
@@ -40,7 +40,7 @@ pub(super) struct Meta {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub path: Vec<u8>,
     pub what: What,
     pub meta: Meta,
@@ -61,7 +61,7 @@ impl Entry {
 }
 
 /// Reads entries; between them, it is the content of the last one.
-pub(super) struct Reader<R> {
+pub(crate) struct Reader<R> {
     inner: R,
     /// Bytes of content that were not read yet, and the padding behind them.
     left: u64,
@@ -92,7 +92,7 @@ impl<R: Read> Read for Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    pub(super) fn new(inner: R) -> Self {
+    pub(crate) fn new(inner: R) -> Self {
         Self { inner, left: 0, padding: 0 }
     }
 
@@ -101,7 +101,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next entry; none at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
         let mut extra = Extra::default();
         let mut begun = false;
         while let Some(header) = self.header()? {
