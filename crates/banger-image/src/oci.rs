@@ -11,7 +11,7 @@ pub mod auth;
 mod blobs;
 mod challenge;
 mod clean;
-mod compress;
+pub(crate) mod compress;
 mod digest;
 mod document;
 pub(crate) mod entries;
@@ -22,7 +22,7 @@ mod pull;
 mod reference;
 mod registry;
 mod tree;
-mod write;
+pub(crate) mod write;
 
 use std::fs::File;
 use std::io::{self, Read as _};

@@ -24,7 +24,12 @@ pub(super) struct Cancelled;
 /// Reading it fails with [`Cancelled`] from when `cancel` is set.
 pub(super) fn open(path: &Path, cancel: &Cancel) -> io::Result<Box<dyn Read>> {
     let file = Stoppable { file: File::open(path)?, cancel: cancel.clone() };
-    let mut file = BufReader::with_capacity(256 << 10, file);
+    unpack(BufReader::with_capacity(256 << 10, file))
+}
+
+/// What a tar file is when it is not compressed, be it plain or compressed with gzip or zstd, told
+/// by its magic.
+pub(crate) fn unpack<'a>(mut file: impl BufRead + 'a) -> io::Result<Box<dyn Read + 'a>> {
     let start = file.fill_buf()?;
     // A zstd file may begin with a skippable frame.
     let skippable = matches!(start, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);

@@ -146,38 +146,55 @@ impl<'a> Writer<'a> {
         meta: &Meta,
         size: u64,
     ) -> io::Result<()> {
-        let mut records = Vec::new();
-        if path.len() > NAME {
-            record(&mut records, b"path", path);
-        }
-        if target.len() > NAME {
-            record(&mut records, b"linkpath", target);
-        }
-        if let Some(mtime) = &meta.exact_mtime {
-            record(&mut records, b"mtime", mtime.as_bytes());
-        }
-        for (name, value) in &meta.xattrs {
-            record(&mut records, &[b"SCHILY.xattr.", &**name].concat(), value);
-        }
-        if !records.is_empty() {
-            let header = block(
-                b"././@PaxHeader",
-                EntryType::XHeader,
-                b"",
-                &Meta::default(),
-                records.len() as u64,
-            );
-            self.out.write_all(header.as_bytes())?;
-            self.out.write_all(&records)?;
-            self.pad(records.len() as u64)?;
-        }
-        self.out.write_all(block(path, kind, target, meta, size).as_bytes())
+        header(self.out, path, kind, target, meta, size)
     }
 
     fn pad(&mut self, size: u64) -> io::Result<()> {
-        let padding = size.wrapping_neg() % 512;
-        self.out.write_all(&[0; 512][..padding as usize])
+        pad(self.out, size)
     }
+}
+
+/// Writes a header, with records before it of what does not go into it.
+pub(crate) fn header(
+    out: &mut dyn Write,
+    path: &[u8],
+    kind: EntryType,
+    target: &[u8],
+    meta: &Meta,
+    size: u64,
+) -> io::Result<()> {
+    let mut records = Vec::new();
+    if path.len() > NAME {
+        record(&mut records, b"path", path);
+    }
+    if target.len() > NAME {
+        record(&mut records, b"linkpath", target);
+    }
+    if let Some(mtime) = &meta.exact_mtime {
+        record(&mut records, b"mtime", mtime.as_bytes());
+    }
+    for (name, value) in &meta.xattrs {
+        record(&mut records, &[b"SCHILY.xattr.", &**name].concat(), value);
+    }
+    if !records.is_empty() {
+        let header = block(
+            b"././@PaxHeader",
+            EntryType::XHeader,
+            b"",
+            &Meta::default(),
+            records.len() as u64,
+        );
+        out.write_all(header.as_bytes())?;
+        out.write_all(&records)?;
+        pad(out, records.len() as u64)?;
+    }
+    out.write_all(block(path, kind, target, meta, size).as_bytes())
+}
+
+/// Fills up the last block of a content of so many bytes.
+pub(crate) fn pad(out: &mut dyn Write, size: u64) -> io::Result<()> {
+    let padding = size.wrapping_neg() % 512;
+    out.write_all(&[0; 512][..padding as usize])
 }
 
 /// A header. Names that are too long for it are in records before it; such numbers become binary.

@@ -1,0 +1,2 @@
+untrusted comment: verify with signify.pub
+RWRhv6NdRIinCRGufggSLQoDQlcExnZtfn6gjHQpS6P6KdhdIbhBdTddmD+l32IIM+ET7rClsPRCyV6fMbcZ8GyqFH1CjxxfIwo=

@@ -1,0 +1,4 @@
+untrusted comment: verify with signify.pub
+RWRhv6NdRIinCRGufggSLQoDQlcExnZtfn6gjHQpS6P6KdhdIbhBdTddmD+l32IIM+ET7rClsPRCyV6fMbcZ8GyqFH1CjxxfIwo=
+SHA256 (void-x86_64-ROOTFS-20250202.tar.xz) = e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+SHA256 (void-x86_64-musl-ROOTFS-20250202.tar.xz) = 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
