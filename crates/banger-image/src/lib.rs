@@ -7,12 +7,14 @@
 
 pub mod apk;
 mod archive;
+mod assemble;
 pub mod build;
 mod checksum;
 pub mod container;
 pub mod cpio;
 pub mod debian;
 pub mod decompress;
+mod der;
 pub mod elf;
 pub mod ext4;
 pub mod fetch;

@@ -2,20 +2,45 @@
 
 use std::path::Path;
 
+use crate::apk;
 use crate::ext4::{Disk, PatchError};
+use crate::xbps::pkgdb;
 
 /// No database of packages is longer.
 const DATABASE_MAX: u64 = 64 << 20;
 const DPKG: &str = "/var/lib/dpkg/status";
+/// apk's, by its place of today and that of tomorrow.
+const APK: [&str; 2] = ["/lib/apk/db/installed", "/usr/lib/apk/db/installed"];
 
 /// The packages in a root, as one `name version architecture` a line, sorted; none if it has no
-/// database of them that is known here.
+/// database of them that is known here, or one that cannot be understood.
 ///
 /// # Errors
 /// The root cannot be read.
 pub fn read(root: &Disk<'_>) -> Result<Option<String>, PatchError> {
-    let text = |path: &str| root.read(Path::new(path), DATABASE_MAX);
-    Ok(text(DPKG)?.map(|status| from_dpkg_status(&String::from_utf8_lossy(&status))))
+    let content = |path: &str| root.read(Path::new(path), DATABASE_MAX);
+    if let Some(status) = content(DPKG)? {
+        return Ok(Some(from_dpkg_status(&String::from_utf8_lossy(&status))));
+    }
+    for path in APK {
+        if let Some(installed) = content(path)? {
+            return Ok(Some(apk::installed::list(&installed)));
+        }
+    }
+    let xbps = format!("/{}/{}", pkgdb::FOLDER, pkgdb::FILE);
+    Ok(content(&xbps)?.and_then(|plist| from_pkgdb(&plist)))
+}
+
+/// The same of xbps' database.
+fn from_pkgdb(plist: &[u8]) -> Option<String> {
+    let installed = pkgdb::Database::parse(plist).ok()?.installed();
+    let line = |package: &pkgdb::Installed| {
+        let (pkgver, architecture) = (&package.pkgver, &package.architecture);
+        format!("{} {} {architecture}\n", pkgver.name(), pkgver.version())
+    };
+    let mut lines: Vec<_> = installed.iter().map(line).collect();
+    lines.sort_unstable();
+    Some(lines.concat())
 }
 
 /// The installed packages in dpkg's status file (deb-control(5), dpkg(1)), one

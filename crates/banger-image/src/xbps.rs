@@ -9,7 +9,6 @@
 //! `void-linux/xbps` and `void-linux/void-packages`.
 
 mod archive;
-mod der;
 pub mod files;
 pub mod keys;
 pub mod package;

@@ -6,12 +6,14 @@
 //! [`Host`] and [`Programs`] are how that daemon touches the world; they can be
 //! made to fail.
 //!
-//! A [`Registry`] is a real one, of images for containers.
+//! A [`Registry`] is a real one, of images for containers; a [`Mirror`] serves the packages of a
+//! distribution.
 
 mod faults;
 mod guest;
 mod host;
 mod life;
+mod mirror;
 mod programs;
 mod registry;
 mod world;
@@ -19,6 +21,7 @@ mod world;
 pub use faults::{Fault, Faults};
 pub use host::{Host, Root};
 pub use life::Life;
+pub use mirror::{Mirror, Trouble};
 pub use programs::Programs;
 pub use registry::{Registry, others};
 pub use world::World;

@@ -10,6 +10,7 @@ use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 
 use super::stream::{Algorithm, Signature};
+use crate::der;
 
 /// The keys by which Alpine signs for x86-64, by their names.
 ///
@@ -82,9 +83,9 @@ impl Keys {
     /// It is no RSA key.
     pub fn add(&mut self, name: &str, pem: &[u8]) -> Result<(), KeyError> {
         let info = SubjectPublicKeyInfoDer::from_pem_slice(pem).ok();
-        let key = info.as_deref().and_then(rsa_public_key);
+        let key = info.as_deref().and_then(der::rsa);
         let key = key.ok_or_else(|| KeyError::NotAKey(name.to_owned()))?;
-        self.0.insert(name.to_owned(), key.to_vec());
+        self.0.insert(name.to_owned(), key.key.to_vec());
         Ok(())
     }
 
@@ -113,36 +114,6 @@ impl Keys {
         let verified = UnparsedPublicKey::new(algorithm, key).verify(signed, &signature.bytes);
         verified.map(|()| name.as_str()).map_err(|_| KeyError::Wrong(name.clone()))
     }
-}
-
-/// The `RSAPublicKey` in a `SubjectPublicKeyInfo`, which is what `ring` takes (RFC 5280, 4.1;
-/// RFC 3279, 2.3.1).
-fn rsa_public_key(info: &[u8]) -> Option<&[u8]> {
-    const SEQUENCE: u8 = 0x30;
-    const BIT_STRING: u8 = 0x03;
-    /// `rsaEncryption` and its parameters, which are null.
-    const RSA: &[u8] = b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00";
-    let (info, rest) = der(SEQUENCE, info)?;
-    let (algorithm, key) = der(SEQUENCE, info)?;
-    let (key, after) = der(BIT_STRING, key)?;
-    let whole = rest.is_empty() && after.is_empty() && algorithm == RSA;
-    let key = key.strip_prefix(&[0]).filter(|_| whole)?;
-    // What it says of its length has to be true, or a key would have several forms.
-    der(SEQUENCE, key).filter(|(_, rest)| rest.is_empty()).map(|_| key)
-}
-
-/// The content of a value of DER with a tag, and what follows it (X.690, 8.1 and 10.1).
-fn der(tag: u8, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = bytes.strip_prefix(&[tag])?.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(*first), rest),
-        0x81 | 0x82 => {
-            let (length, rest) = rest.split_at_checked(usize::from(first & 3))?;
-            (length.iter().fold(0, |n, byte| n << 8 | usize::from(*byte)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
 }
 
 #[cfg(test)]
@@ -211,8 +182,8 @@ mod tests {
             let info = SubjectPublicKeyInfoDer::from_pem_slice(PUBLIC).unwrap();
             let mut info = info.to_vec();
             info[at] = byte;
-            let _ = rsa_public_key(&info);
-            prop_assert!(rsa_public_key(&info[..cut]).is_none());
+            let _ = der::rsa(&info);
+            prop_assert!(der::rsa(&info[..cut]).is_none());
         }
     }
 }

@@ -8,7 +8,7 @@ const SEQUENCE: u8 = 0x30;
 const RSA: &[u8] = &[6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
 
 /// The parts of a public key of RSA.
-pub(super) struct Rsa<'a> {
+pub(crate) struct Rsa<'a> {
     /// The whole key without its wrapping, a DER `RSAPublicKey`.
     pub key: &'a [u8],
     /// The content of its numbers: two's complement, the highest byte first.
@@ -17,7 +17,7 @@ pub(super) struct Rsa<'a> {
 }
 
 /// Takes a DER `SubjectPublicKeyInfo` apart.
-pub(super) fn rsa(spki: &[u8]) -> Option<Rsa<'_>> {
+pub(crate) fn rsa(spki: &[u8]) -> Option<Rsa<'_>> {
     let info = only(spki, SEQUENCE)?;
     let (algorithm, rest) = take(info, SEQUENCE)?;
     if algorithm != RSA {

@@ -7,51 +7,57 @@ use std::path::Path;
 use banger_core::guest::services::companion;
 use banger_core::image::Init;
 
-use super::ContainerRequest;
 use crate::archive::{Archive, Item};
 use crate::build::BuildError;
 use crate::ext4::Copied;
-use crate::oci::Facts;
+use crate::oci::Root;
 
 /// What sshd needs in its configuration to read ours (sshd_config(5), "Include").
 const INCLUDE: &str = "Include /etc/ssh/sshd_config.d/*.conf";
 
-/// Writes the layer into the new file `out`. `has` tells whether the root has a file.
-pub(super) fn write(
-    out: &Path,
-    request: &ContainerRequest,
-    init: Init,
-    facts: &Facts,
-    has: &dyn Fn(&str) -> bool,
-    agent: &[u8],
-    modules: &[Copied],
-) -> Result<(), BuildError> {
-    let mut archive = Archive::create(out, request.created_at)?;
-    for file in companion(init, agent.to_vec()) {
-        let (path, mode) = (file.path.as_str(), file.mode);
-        archive.add(&Item::File { path, mode, content: &file.content })?;
+/// What a root gets.
+pub(crate) struct Additions<'a> {
+    /// What starts its services.
+    pub init: Init,
+    /// The agent's binary.
+    pub agent: &'a [u8],
+    /// The release of its kernel, and that one's modules if the root has not got them itself.
+    pub modules: (&'a str, &'a [Copied]),
+    /// When it is made, seconds since 1970-01-01 00:00 UTC.
+    pub created_at: u64,
+}
+
+impl Additions<'_> {
+    /// Writes a layer for `root` into the new file `out`.
+    pub(super) fn write(&self, out: &Path, root: &Root) -> Result<(), BuildError> {
+        let mut archive = Archive::create(out, self.created_at)?;
+        for file in companion(self.init, self.agent.to_vec()) {
+            let (path, mode) = (file.path.as_str(), file.mode);
+            archive.add(&Item::File { path, mode, content: &file.content })?;
+        }
+        archive.add(&Item::File { path: "etc/machine-id", mode: 0o444, content: b"" })?;
+        let config = root.facts().sshd_config.unwrap_or_default();
+        if !includes(&config) {
+            // The first value of a keyword counts, so ours come first.
+            let config = format!("{INCLUDE}\n{config}");
+            let path = "etc/ssh/sshd_config";
+            archive.add(&Item::File { path, mode: 0o644, content: config.as_bytes() })?;
+        }
+        for item in commands(self.init, &|path| root.has(path)) {
+            archive.add(&item)?;
+        }
+        let (release, modules) = self.modules;
+        let folder = Path::new("lib/modules").join(release);
+        for Copied { path, mode, copy } in modules {
+            let read = BuildError::io("read", copy);
+            // A name that is not UTF-8 is no module's.
+            let Some(path) = folder.join(path).to_str().map(str::to_owned) else { continue };
+            let file = File::open(copy).map_err(&read)?;
+            let size = file.metadata().map_err(&read)?.len();
+            archive.file(&path, *mode, size, file).map_err(BuildError::io("write", out))?;
+        }
+        archive.finish()
     }
-    archive.add(&Item::File { path: "etc/machine-id", mode: 0o444, content: b"" })?;
-    let config = facts.sshd_config.as_deref().unwrap_or_default();
-    if !includes(config) {
-        // The first value of a keyword counts, so ours come first.
-        let config = format!("{INCLUDE}\n{config}");
-        let path = "etc/ssh/sshd_config";
-        archive.add(&Item::File { path, mode: 0o644, content: config.as_bytes() })?;
-    }
-    for item in commands(init, has) {
-        archive.add(&item)?;
-    }
-    let folder = Path::new("lib/modules").join(&request.boot.boot_set.kernel_release);
-    for Copied { path, mode, copy } in modules {
-        let read = BuildError::io("read", copy);
-        // A name that is not UTF-8 is no module's.
-        let Some(path) = folder.join(path).to_str().map(str::to_owned) else { continue };
-        let file = File::open(copy).map_err(&read)?;
-        let size = file.metadata().map_err(&read)?.len();
-        archive.file(&path, *mode, size, file).map_err(BuildError::io("write", out))?;
-    }
-    archive.finish()
 }
 
 /// The commands that start and end a system, where its init has them by other names only.
