@@ -228,6 +228,9 @@ fn the_api_is_as_it_is_described() {
     assert_eq!((&deleted["result"], &deleted["object"]), (&json!("succeeded"), &Value::Null));
     assert_eq!(banger.leftovers(), Vec::<String>::new());
 
+    let packages = api.get("/v1/images/debian/packages");
+    assert!(packages.as_array().unwrap().iter().any(|one| one["name"] == "openssh-server"));
+
     // An image that is banger's own already, and those of other things.
     let promoted = api.done("post", "/v1/images/debian/promote", Value::Null);
     assert_eq!(promoted["object"]["image"]["name"], "debian");
@@ -235,6 +238,9 @@ fn the_api_is_as_it_is_described() {
         (json!({ "files": { "name": "x", "rootfs": "x", "kernel": "/x" } }), 400),
         (json!({ "vm": { "name": "x", "vm": "none" } }), 404),
         (json!({ "image": { "name": "x", "image": "debian", "size": 1_u64 << 30 } }), 400),
+        (json!({ "registry": { "name": "x", "reference": "A B" } }), 400),
+        (json!({ "registry": { "name": "x", "reference": "a", "boot_set": "none" } }), 404),
+        (json!({ "archive": { "name": "x", "path": "x" } }), 400),
     ] {
         api.call("post", "/v1/images", body, status);
     }

@@ -103,6 +103,18 @@ pub struct ImageInfo {
     pub damage: Option<String>,
 }
 
+/// `GET /v1/images/{image}/packages`: a package in the root of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ImagePackage)]
+pub struct Package {
+    /// Its name.
+    pub name: String,
+    /// Its version, as its distribution writes it.
+    pub version: String,
+    /// What machines it is for, as its distribution calls them.
+    pub architecture: String,
+}
+
 /// `POST /v1/images`: makes an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use banger_core::api::Package;
+
 use crate::apk;
 use crate::ext4::{Disk, PatchError};
 use crate::xbps::pkgdb;
@@ -29,6 +31,16 @@ pub fn read(root: &Disk<'_>) -> Result<Option<String>, PatchError> {
     }
     let xbps = format!("/{}/{}", pkgdb::FOLDER, pkgdb::FILE);
     Ok(content(&xbps)?.and_then(|plist| from_pkgdb(&plist)))
+}
+
+/// The packages of such a list.
+#[must_use]
+pub fn packages(list: &str) -> Vec<Package> {
+    let package = |line: &str| {
+        let mut words = line.split(' ').map(str::to_owned);
+        Some(Package { name: words.next()?, version: words.next()?, architecture: words.next()? })
+    };
+    list.lines().filter_map(package).collect()
 }
 
 /// The same of xbps' database.
@@ -67,6 +79,7 @@ fn package(paragraph: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use banger_exec::{Cancel, Command, HostRunner, Runner as _, Tool, Tools};
     use proptest::prelude::*;
 
     #[test]
@@ -93,6 +106,38 @@ Version: 3.134
         adduser 3.134 all
         tar 1.34+dfsg-1.2 amd64
         ");
+    }
+
+    #[test]
+    fn the_database_that_a_root_has_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let runner = HostRunner::new(Tools::discover());
+        let list = |path: &str, content: &str| {
+            let (tree, disk) = (dir.path().join("tree"), dir.path().join("disk"));
+            let file = tree.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, content).unwrap();
+            let mke2fs = Command::new(Tool::Mke2fs).args(["-q", "-F", "-t", "ext4", "-d"]);
+            runner.capture(&mke2fs.arg(&tree).arg(&disk).arg("8M")).unwrap();
+            std::fs::remove_dir_all(tree).unwrap();
+            let cancel = Cancel::default();
+            read(&Disk::open(&runner, &disk, &cancel).unwrap()).unwrap()
+        };
+        let dpkg = "Package: tar\nStatus: install ok installed\nVersion: 1\nArchitecture: amd64\n";
+        assert_eq!(list("var/lib/dpkg/status", dpkg).unwrap(), "tar 1 amd64\n");
+        let apk = "P:zlib\nV:1.3-r2\nA:x86_64\n\nP:busybox\nV:1.37-r1\nA:x86_64\n\n";
+        let expected = "busybox 1.37-r1 x86_64\nzlib 1.3-r2 x86_64\n";
+        assert_eq!(list("lib/apk/db/installed", apk).unwrap(), expected);
+        assert_eq!(list("usr/lib/apk/db/installed", apk).unwrap(), expected);
+        assert_eq!(packages(expected)[1].name, "zlib");
+        let entry = "<dict><key>pkgver</key><string>xz-5.6_1</string><key>architecture</key>\
+                     <string>x86_64</string><key>state</key><string>installed</string></dict>";
+        let xbps = format!(
+            "<?xml version=\"1.0\"?><plist version=\"1.0\"><dict><key>xz</key>{entry}</dict></plist>"
+        );
+        assert_eq!(list("var/db/xbps/pkgdb-0.38.plist", &xbps).unwrap(), "xz 5.6_1 x86_64\n");
+        assert_eq!(list("var/db/xbps/pkgdb-0.38.plist", "<"), None);
+        assert_eq!(list("etc/passwd", ""), None);
     }
 
     proptest! {

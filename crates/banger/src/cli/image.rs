@@ -47,7 +47,7 @@ pub enum Image {
     List(Format),
     /// Show an image
     #[command(
-        after_help = "Examples:\n  banger image show debian --json\n  banger image show debian --verify"
+        after_help = "Examples:\n  banger image show debian --json\n  banger image show debian --verify\n  banger image show debian --packages"
     )]
     Show(ShowImage),
     /// Delete an image that no VM uses
@@ -155,6 +155,9 @@ pub struct ShowImage {
     /// Read its files and compare them with what was built; fail if they differ
     #[arg(long)]
     pub verify: bool,
+    /// List the packages in its root instead
+    #[arg(long, conflicts_with = "verify")]
+    pub packages: bool,
     #[command(flatten)]
     pub format: Format,
 }

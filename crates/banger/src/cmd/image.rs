@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use banger_core::api::{self, CopyIn, CopyVm, ImageInfo, MakeImage};
+use banger_core::api::{self, CopyIn, CopyVm, ImageInfo, MakeImage, Package};
 use banger_core::image::{Image, Source};
 use banger_core::name::Name;
 use banger_core::operation::Object;
@@ -43,6 +43,19 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
                 output::note("no images; make one with 'banger image build debian'");
             } else {
                 output::line(&table(&list));
+            }
+            Ok(OK)
+        }
+        cli::Image::Show(args) if args.packages => {
+            let path = format!("/v1/images/{}/packages", args.image);
+            let list: Vec<Package> = daemon::connect().await?.get(&path).await?;
+            if args.format.json {
+                output::json(&list);
+            } else {
+                let row =
+                    |package: Package| vec![package.name, package.version, package.architecture];
+                let rows: Vec<_> = list.into_iter().map(row).collect();
+                output::line(&output::table(&["NAME", "VERSION", "ARCHITECTURE"], &rows));
             }
             Ok(OK)
         }

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use banger_core::agent::Port;
-use banger_core::api::{ApiError, DiskUse, ErrorKind, ImageInfo, Stats};
+use banger_core::api::{ApiError, DiskUse, ErrorKind, ImageInfo, Package, Stats};
 use banger_core::dirs::vm_files;
 use banger_core::id::VmId;
-use banger_core::image::Image;
+use banger_core::image::{Image, files};
 use banger_core::resource::{ProcessId, ResourceSpec};
 use banger_core::vm::Vm;
 use banger_host::{Usage, allocated, usage};
-use banger_image::parts;
+use banger_image::{manifest, parts};
 use banger_wire::agent::AgentClient;
 
 use crate::clock::now;
@@ -104,6 +104,23 @@ impl Engine {
         let used_by =
             self.store.read(move |db| images::users(db, &id)).await.map_err(store_error)?;
         Ok(ImageInfo { image, apparent_bytes, real_bytes, used_by, damage })
+    }
+
+    /// The packages in an image's root.
+    ///
+    /// # Errors
+    /// It has no list of them.
+    pub async fn image_packages(&self, image: &Image) -> Result<Vec<Package>, ApiError> {
+        let list = self.dirs.image(image.id.as_str()).join(files::MANIFEST);
+        let read = blocking(move || match fs::read_to_string(&list) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            read => read.map(Some).map_err(OpError::file("read an image's list of packages")),
+        });
+        let internal = |error| ApiError::new(ErrorKind::Internal, chain(&error));
+        read.await.map_err(internal)?.map(|list| manifest::packages(&list)).ok_or_else(|| {
+            let message = format!("the image '{}' has no list of packages", image.name);
+            ApiError::new(ErrorKind::NotFound, message)
+        })
     }
 
     /// The VM's VMM, as the journal has it.

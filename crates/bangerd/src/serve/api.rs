@@ -72,6 +72,7 @@ pub(super) fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(inspect::show_log))
         .routes(routes!(images::list_images, images::make_image))
         .routes(routes!(images::promote_image))
+        .routes(routes!(images::list_packages))
         .routes(routes!(images::show_image, images::delete_image))
         .routes(routes!(operations::list_operations))
         .routes(routes!(operations::show_operation, operations::cancel_operation))

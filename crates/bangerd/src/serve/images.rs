@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use banger_core::api::{ImageInfo, MakeImage};
+use banger_core::api::{ImageInfo, MakeImage, Package};
 use banger_core::operation::Operation;
 use serde::Deserialize;
 
@@ -62,6 +62,23 @@ pub(super) async fn show_image(
 ) -> Reply<Json<ImageInfo>> {
     let image = shared.engine.image(&key.image).await?;
     Ok(Json(shared.engine.image_info(image, look.verify).await?))
+}
+
+/// The packages in the root of an image
+#[utoipa::path(
+    get, path = "/v1/images/{image}/packages", tag = "images",
+    params(ImageKey),
+    responses(
+        (status = 200, description = "The packages, sorted by name", body = Vec<Package>),
+        Invalid, NotFound, Conflict, Internal
+    )
+)]
+pub(super) async fn list_packages(
+    State(shared): State<Shared>,
+    Key(key): Key<ImageKey>,
+) -> Reply<Json<Vec<Package>>> {
+    let image = shared.engine.image(&key.image).await?;
+    Ok(Json(shared.engine.image_packages(&image).await?))
 }
 
 /// Makes an image
