@@ -1,12 +1,15 @@
 //! VMs of images that were made for containers.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use banger_exec::Tool;
 use banger_testkit::{Registry, others};
 
+use crate::full_disk::{MIB, SmallDisk};
 use crate::harness::{As, Plain, Sandbox, tool};
 
 const PLAIN: [&str; 6] = ["--no-opencode", "--memory", "512M", "--wait", "ssh", "--json"];
@@ -149,21 +152,83 @@ fn a_pull_is_cancelled_in_any_stage_and_leaves_nothing() {
     let pull = ["image", "pull", silent.as_str()];
     let stages =
         [("pull", &pull[..]), ("layers", &import), ("kernel", &import), ("rootfs", &import)];
-    for (stage, command) in stages {
-        let log = banger.dir().join("started.log");
+    let log = banger.dir().join("started.log");
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    let begin = |stage: &str, command: &[&str]| {
         let _ = fs::remove_file(&log);
         let pid = banger.start(&[command, &["--json"]].concat());
+        let begun = format!(r#""stage":"{stage}""#);
         banger.until(&format!("the stage {stage} begins"), || {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            let begun = format!(r#""stage":"{stage}""#);
-            said.lines().any(|line| line.contains("stage_started") && line.contains(&begun))
+            said().lines().any(|line| line.contains("stage_started") && line.contains(&begun))
         });
+        pid
+    };
+    let images = || banger.json(&["image", "list"]).as_array().unwrap().len();
+    for (stage, command) in stages {
+        let pid = begin(stage, command);
         banger.interrupt(pid);
         banger.until("it is cancelled", || {
-            let said = fs::read_to_string(&log).unwrap_or_default();
+            let said = said();
             assert!(!said.contains("succeeded") && !said.contains("failed"), "{said}");
             said.contains("cancelled") && banger.leftovers().is_empty()
         });
-        assert_eq!(banger.json(&["image", "list"]).as_array().unwrap().len(), 1, "{stage}");
+        assert_eq!(images(), 1, "{stage}");
     }
+    // The same when the daemon ends in the middle.
+    let pid = begin("rootfs", &import);
+    banger.kill_9(banger.daemon_pid());
+    banger.until("its client ends", || !Path::new(&format!("/proc/{pid}/exe")).exists());
+    banger.ok(&["daemon", "start"]);
+    banger.until("it is undone", || banger.leftovers().is_empty());
+    assert_eq!(images(), 1);
+}
+
+#[test]
+fn a_disk_that_is_full_stops_an_import_and_leaves_nothing() {
+    let banger = Sandbox::new(As::Me);
+    let image = banger.dir().join("debian");
+    fs::rename(banger.image(), &image).unwrap();
+    let state = banger.state("");
+    let Some(disk) = SmallDisk::mount(&banger, &state, 512 * MIB) else { return };
+    let banger = banger;
+    let at = |name: &str| image.join(name).to_str().unwrap().to_owned();
+    let register = ["image", "register", "--name", "debian", "--rootfs", &at("rootfs.ext4")];
+    banger.ok(&[&register[..], &["--kernel", &at("vmlinux")]].concat());
+
+    let layout = Layout::new(banger.dir());
+    let (programs, large) = (banger.dir().join("programs.tar"), banger.dir().join("large.tar"));
+    empty_files(&programs, &["usr/lib/systemd/systemd", "usr/sbin/sshd", "usr/sbin/ip"]);
+    let mut tar = tar::Builder::new(fs::File::create_new(&large).unwrap());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(16 * MIB);
+    let noise = fs::File::open("/dev/urandom").unwrap().take(16 * MIB);
+    tar.append_data(&mut header, "usr/large", noise).unwrap();
+    tar.finish().unwrap();
+    layout.make("small", None, &[&programs, &large]);
+
+    let archive = banger.dir().join("small.tar");
+    layout.copy("small", &format!("oci-archive:{}", archive.display()));
+    let mut stages = BTreeSet::new();
+    for left in (0..).map(|step| step * 24 * MIB) {
+        disk.fill(left);
+        let import = ["image", "import", archive.to_str().unwrap(), "--size", "512M", "--json"];
+        let ran = banger.run(&import);
+        let events: Vec<serde_json::Value> =
+            ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let last = events.last().unwrap();
+        assert_eq!(banger.leftovers(), Vec::<String>::new());
+        if last["result"] == "succeeded" {
+            break;
+        }
+        let message = last["failure"]["message"].as_str().unwrap();
+        assert!(message.contains("No space left on device"), "{left}: {message}");
+        assert!(last["failure"]["rollback"].as_array().is_none_or(Vec::is_empty), "{last}");
+        assert_eq!(banger.json(&["image", "list"]).as_array().unwrap().len(), 1);
+        assert!(disk.free() + MIB >= left, "{left}: {} bytes are free", disk.free());
+        let stage = events.iter().rfind(|event| event["event"] == "stage_started").unwrap();
+        stages.insert(stage["stage"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(stages.into_iter().collect::<Vec<_>>(), ["kernel", "rootfs"]);
+    assert!(banger.json(&["image", "show", "small", "--verify"])["damage"].is_null());
+    banger.ok(&["daemon", "stop"]);
 }

@@ -13,7 +13,7 @@ use crate::harness::{Lab, Ran, Typist, rounds};
 use crate::vm_life::life;
 
 /// What an empty host says to [`Lab::left`].
-const NOTHING: &str = "No devices found";
+pub const NOTHING: &str = "No devices found";
 
 /// The lab's user `dev`.
 struct Dev<'a>(&'a Lab);
@@ -27,7 +27,7 @@ impl Typist for Dev<'_> {
 
 impl Lab {
     /// Runs a script of the user `dev`'s, which must succeed: what it printed.
-    fn dev(&self, script: &str) -> String {
+    pub fn dev(&self, script: &str) -> String {
         self.as_user("dev", script)
     }
 
@@ -35,13 +35,13 @@ impl Lab {
         self.ok(&format!("cd /; exec as {user} bash -c {}", quote(script)))
     }
 
-    fn show(&self, vm: &str) -> Value {
+    pub fn show(&self, vm: &str) -> Value {
         serde_json::from_str(&self.dev(&format!("banger vm show {vm} --json"))).unwrap()
     }
 
     /// All that VMs take of a host, by those who know: nothing of it is asked of banger. The helper is
     /// given the time to end by itself.
-    fn left(&self) -> String {
+    pub fn left(&self) -> String {
         self.ok(
             "for _ in $(seq 50); do pgrep -x banger-helper >/dev/null || break; sleep 0.5; done; \
              dmsetup ls; losetup --list --noheadings --output BACK-FILE; \
@@ -113,7 +113,7 @@ fn sudo_is_ready(lab: &Lab) {
     );
 }
 
-const CREATE: &str = "banger vm create --image lab --vmm firecracker --vcpus 1 --memory 256M";
+pub const CREATE: &str = "banger vm create --image lab --vmm firecracker --vcpus 1 --memory 256M";
 
 /// Two at once, entered, killed under, stopped, deleted.
 fn two_vms(lab: &Lab) {

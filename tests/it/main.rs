@@ -19,6 +19,7 @@ mod full_disk;
 mod full_disk_build;
 mod harness;
 mod lab;
+mod lab_images;
 mod load;
 mod net;
 mod openapi;

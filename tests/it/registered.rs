@@ -145,5 +145,18 @@ fn a_distributions_own_initramfs_boots_and_the_root_is_told_who_it_is() {
     hint: use 'clone'
     ");
     banger.ok(&["vm", "delete", "--yes", "other"]);
+
+    // It is built upon, too, with a network that the kernel is told of.
+    let script = mine("script");
+    let text = "#!/bin/sh -e\ngrep -o 'ip=10[^ ]*' /proc/cmdline\necho built > /etc/built\n";
+    fs::write(&script, text).unwrap();
+    let build = ["image", "build", "--from", "mine", "--name", "built", "--run", &script];
+    let built = banger.run(&build);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    assert!(
+        built.stderr.contains("ip=10.0.2.15::10.0.2.2:255.255.255.0::eth0:off"),
+        "{}",
+        built.stderr
+    );
     assert_eq!(banger.leftovers(), Vec::<String>::new());
 }

@@ -99,20 +99,34 @@ impl Assembly<'_> {
         fs::create_dir(&tree).map_err(BuildError::io("make the folder", &tree))?;
         unpack(self.env, self.namespace, &flat, &tree, LEFT_OUT)?;
         fs::remove_file(&flat).map_err(BuildError::io("remove", &flat))?;
-        let rootfs = self.staging.join(files::ROOTFS);
-        let (runner, cancel) = (self.env.runner, &self.env.cancel);
-        ext4::make_root(runner, self.namespace, &tree, &rootfs, size, cancel)?;
-        seal(&rootfs)?;
+        self.file_system(&tree, size)?;
         Ok(size)
     }
 
+    /// Makes the root file system of a tree.
+    pub(crate) fn file_system(&self, tree: &Path, size: Size) -> Result<(), BuildError> {
+        let rootfs = self.staging.join(files::ROOTFS);
+        let (runner, cancel) = (self.env.runner, &self.env.cancel);
+        ext4::make_root(runner, self.namespace, tree, &rootfs, size, cancel)?;
+        seal(&rootfs)
+    }
+
+    /// The list of packages in the root file system.
+    pub(crate) fn packages(&self) -> Result<Option<String>, BuildError> {
+        let rootfs = self.staging.join(files::ROOTFS);
+        let disk = Disk::open(self.env.runner, &rootfs, &self.env.cancel)?;
+        Ok(manifest::read(&disk)?)
+    }
+
     /// Writes the list of packages and the description of an image whose other files are there.
-    pub(crate) fn describe(&self, known: Described) -> Result<Image, BuildError> {
+    pub(crate) fn describe(
+        &self,
+        known: Described,
+        packages: Option<String>,
+    ) -> Result<Image, BuildError> {
         let staging = self.staging;
         let mut names = vec![files::KERNEL, files::INITRAMFS, files::ROOTFS];
-        let rootfs = staging.join(files::ROOTFS);
-        let disk = Disk::open(self.env.runner, &rootfs, &self.env.cancel)?;
-        if let Some(list) = manifest::read(&disk)? {
+        if let Some(list) = packages {
             self.save(files::MANIFEST, list.as_bytes())?;
             names.push(files::MANIFEST);
         }

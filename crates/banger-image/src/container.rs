@@ -106,7 +106,7 @@ impl Build<'_> {
 
         to.stage("describe")?;
         let boot_args = if boot.is_ours() { &boot.boot_args } else { bootargs::SHARED };
-        to.describe(Described {
+        let known = Described {
             id,
             name: request.name.clone(),
             source: Source::Oci { reference: self.reference(), digest: image.digest.to_string() },
@@ -116,7 +116,8 @@ impl Build<'_> {
             init,
             rootfs_size,
             opencode: None,
-        })
+        };
+        to.describe(known, to.packages()?)
     }
 
     fn reference(&self) -> String {

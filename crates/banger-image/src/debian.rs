@@ -10,19 +10,18 @@ mod contents;
 mod kernel;
 mod root;
 
-use std::fs::File;
-use std::io::Write as _;
 use std::path::Path;
 
 use banger_core::bootargs;
 use banger_core::id::ImageId;
-use banger_core::image::{BootSet, Image, Init, Source, files};
+use banger_core::image::{Image, Init, Source, files};
 use banger_core::name::Name;
 use banger_core::size::Size;
 
-use crate::build::{BuildEnv, BuildError, Reporter, read_agent, seal, with_scratch};
+use crate::assemble::{Assembly, Described};
+use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
 use crate::namespace::Namespace;
-use crate::{ext4, initramfs, manifest, opencode, parts};
+use crate::{initramfs, manifest, opencode};
 
 /// The suite when none is asked for.
 pub const DEFAULT_SUITE: &str = "bookworm";
@@ -67,104 +66,65 @@ pub fn build(
     let agent = read_agent(env.agent)?;
     let namespace = Namespace::current();
     with_scratch(env, reporter, namespace, |scratch| {
-        Build { request, env, staging, reporter, namespace, scratch }.run(&agent)
+        let to = Assembly { env, staging, reporter, namespace, scratch };
+        Build { request, to }.run(&agent)
     })
 }
 
 struct Build<'a> {
     request: &'a DebianRequest,
-    env: &'a BuildEnv<'a>,
-    staging: &'a Path,
-    reporter: &'a dyn Reporter,
-    namespace: Namespace,
-    scratch: &'a Path,
+    to: Assembly<'a>,
 }
 
 impl Build<'_> {
     fn run(&self, agent: &[u8]) -> Result<Image, BuildError> {
+        let (request, to) = (self.request, &self.to);
         let opencode = self.opencode()?;
-        self.stage("bootstrap")?;
+        to.stage("bootstrap")?;
         let packages = self.bootstrap()?;
 
-        self.stage("kernel")?;
+        to.stage("kernel")?;
         let kernel = kernel::read(&packages)?;
-        self.save(files::KERNEL, &kernel.vmlinux)?;
-        self.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
+        to.save(files::KERNEL, &kernel.vmlinux)?;
+        to.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
         let list = manifest::from_dpkg_status(&kernel.package_status);
-        self.save(files::MANIFEST, list.as_bytes())?;
 
-        self.stage("rootfs")?;
+        to.stage("rootfs")?;
         let ours = self.contents(agent, opencode.as_deref())?;
         let tree = self.unpack(&[&packages, &ours])?;
-        let rootfs = self.staging.join(files::ROOTFS);
-        let (runner, cancel) = (self.env.runner, &self.env.cancel);
-        ext4::make_root(runner, self.namespace, &tree, &rootfs, self.request.size, cancel)?;
-        seal(&rootfs)?;
+        to.file_system(&tree, request.size)?;
 
-        self.stage("describe")?;
-        let image = self.describe(kernel.release)?;
-        self.save(files::DESCRIPTION, &serde_json::to_vec_pretty(&image)?)?;
-        let folder = File::open(self.staging).and_then(|folder| folder.sync_all());
-        folder.map_err(BuildError::io("write to disk", self.staging))?;
-        Ok(image)
-    }
-
-    fn stage(&self, name: &str) -> Result<(), BuildError> {
-        if self.env.cancel.is_cancelled() {
-            return Err(BuildError::Cancelled);
-        }
-        self.reporter.stage(name);
-        Ok(())
+        to.stage("describe")?;
+        let known = Described {
+            id: request.id.clone(),
+            name: request.name.clone(),
+            source: Source::Debian { suite: request.suite.clone() },
+            created_at: request.created_at,
+            kernel_release: kernel.release,
+            boot_args: bootargs::SHARED.to_owned(),
+            init: Init::Systemd,
+            rootfs_size: request.size,
+            opencode: request.opencode.then(|| opencode::VERSION.to_owned()),
+        };
+        to.describe(known, Some(list))
     }
 
     fn opencode(&self) -> Result<Option<std::path::PathBuf>, BuildError> {
         if !self.request.opencode {
             return Ok(None);
         }
-        self.stage("opencode")?;
-        let cache = self.env.cache;
+        self.to.stage("opencode")?;
+        let cache = self.to.env.cache;
         std::fs::create_dir_all(cache).map_err(BuildError::io("make the folder", cache))?;
-        let progress = |done, total| self.reporter.progress(done, total);
-        Ok(Some(opencode::download(cache, &self.env.cancel, &progress)?))
-    }
-
-    fn describe(&self, kernel_release: String) -> Result<Image, BuildError> {
-        let request = self.request;
-        let names = [files::KERNEL, files::INITRAMFS, files::ROOTFS, files::MANIFEST];
-        let parts = parts::record(self.staging, &names);
-        Ok(Image {
-            id: request.id.clone(),
-            name: request.name.clone(),
-            source: Source::Debian { suite: request.suite.clone() },
-            parent: None,
-            in_place: None,
-            created_at: request.created_at,
-            boot_set: BootSet {
-                kernel_release,
-                boot_args: bootargs::SHARED.to_owned(),
-                agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            },
-            rootfs_size: request.size,
-            opencode: request.opencode.then(|| opencode::VERSION.to_owned()),
-            companion: true,
-            init: Init::Systemd,
-            parts: parts.map_err(BuildError::io("read the files in", self.staging))?,
-        })
-    }
-
-    /// Writes a file of the image for good.
-    fn save(&self, name: &str, content: &[u8]) -> Result<(), BuildError> {
-        let path = self.staging.join(name);
-        File::create_new(&path)
-            .and_then(|mut file| file.write_all(content))
-            .map_err(BuildError::io("write", &path))?;
-        seal(&path)
+        let progress = |done, total| self.to.reporter.progress(done, total);
+        Ok(Some(opencode::download(cache, &self.to.env.cancel, &progress)?))
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use banger_core::image::BootSet;
 
     pub(crate) fn image() -> Image {
         Image {

@@ -71,6 +71,11 @@ pub struct Lab {
 impl Lab {
     /// Makes the VM, puts programs and an image into it, and boots it.
     pub fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    /// One with more on its disk, which is put into the folder that `more` gets: its `/root`.
+    pub fn with(more: impl Fn(&Path)) -> Self {
         let outer = Sandbox::with(As::Me, Stock::Lab);
         // With two CPUs its kernel dies now and then, of a GS that is not its own: QEMU's emulation
         // of SVM does not bear it (7.2).
@@ -78,7 +83,7 @@ impl Lab {
             ["--image", "lab", "--vcpus", "1", "--memory", "3G", "--disk", "8G", "--no-start"];
         outer.ok(&[&["vm", "create", "lab"], &options[..]].concat());
         let id = outer.json(&["vm", "show", "lab"])["id"].as_str().unwrap().to_owned();
-        carry(&outer, &outer.state("vms").join(id).join("work.ext4"));
+        carry(&outer, &outer.state("vms").join(id).join("work.ext4"), more);
         let lab = Self { outer };
         lab.boot();
         lab
@@ -119,7 +124,7 @@ impl Lab {
 }
 
 /// Makes the lab's work disk: the programs, and the state folder of its user `dev`.
-fn carry(outer: &Sandbox, disk: &Path) {
+fn carry(outer: &Sandbox, disk: &Path, more: impl Fn(&Path)) {
     let tree = outer.dir().join("carried");
     let state = tree.join("dev/state/banger");
     copy_tree(&base(As::Me, Stock::Lab).join("state/banger"), &state, true);
@@ -132,6 +137,7 @@ fn carry(outer: &Sandbox, disk: &Path) {
     let tools = Tools::discover();
     let firecracker = tools.path(Tool::Firecracker).expect("run 'script/setup --for test' first");
     fs::copy(firecracker, tree.join("bin/firecracker")).unwrap();
+    more(&tree);
     fs::remove_file(disk).unwrap();
     let make = Command::new(Tool::Mke2fs)
         .args(["-q", "-t", "ext4", "-E", "root_owner=0:0", "-d"])

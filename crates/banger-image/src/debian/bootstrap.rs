@@ -103,21 +103,21 @@ pub(super) fn check(request: &DebianRequest) -> Result<(), BuildError> {
 impl Build<'_> {
     /// Installs the packages into a tar file.
     pub(super) fn bootstrap(&self) -> Result<PathBuf, BuildError> {
-        let out = self.scratch.join("packages.tar");
+        let out = self.to.scratch.join("packages.tar");
         let (lines, said) = mpsc::channel();
-        let command = command(self.request, self.namespace, &out)
-            .cancel(&self.env.cancel)
+        let command = command(self.request, self.to.namespace, &out)
+            .cancel(&self.to.env.cancel)
             .timeout(TIMEOUT)
             // It unpacks there, in a user namespace as a subordinate user.
-            .env("TMPDIR", self.env.open)
+            .env("TMPDIR", self.to.env.open)
             .on_line(move |line| drop(lines.send(line.to_owned())));
-        let runner = self.env.runner;
+        let runner = self.to.env.runner;
         let result = std::thread::scope(|scope| {
             // The command holds the sender: the channel closes when it is dropped.
             let running =
                 scope.spawn(move || -> Result<Output, ExecError> { runner.capture(&command) });
             for line in said {
-                tell(self.reporter, &line);
+                tell(self.to.reporter, &line);
             }
             running.join()
         });

@@ -33,17 +33,17 @@ impl Build<'_> {
         agent: &[u8],
         opencode: Option<&Path>,
     ) -> Result<PathBuf, BuildError> {
-        let out = self.scratch.join("banger.tar");
+        let out = self.to.scratch.join("banger.tar");
         contents::write(&out, agent, opencode, self.request.created_at)?;
         Ok(out)
     }
 
     /// Unpacks tar files over each other.
     pub(super) fn unpack(&self, archives: &[&Path]) -> Result<PathBuf, BuildError> {
-        let tree = self.scratch.join("root");
+        let tree = self.to.scratch.join("root");
         std::fs::create_dir(&tree).map_err(BuildError::io("make the folder", &tree))?;
         for archive in archives {
-            unpack(self.env, self.namespace, archive, &tree, LEFT_OUT)?;
+            unpack(self.to.env, self.to.namespace, archive, &tree, LEFT_OUT)?;
         }
         Ok(tree)
     }

@@ -230,6 +230,15 @@ impl VmCtx {
         let image = self.image(vm).await?;
         let kvm = self.has_kvm();
         let tsc_khz = blocking(move || Ok((!kvm).then(banger_host::tsc_khz))).await?;
+        let network = self.guest_network(log, vm, subnet).await?;
+        let (args, machine) = (&image.boot_set.boot_args, Machine { tsc_khz });
+        let boot_args = match &network {
+            // The root may have nothing that sets up a network.
+            Some(network) if vm.temporary && !image.boot_set.is_ours() => {
+                bootargs::image_build(args, &machine, &network.ip)
+            }
+            _ => bootargs::runtime(args, &machine),
+        };
         Ok(Boot {
             kernel: self.engine.dirs.image(image.id.as_str()).join(files::KERNEL),
             initramfs: match image.boot_set.is_ours() {
@@ -243,8 +252,8 @@ impl VmCtx {
                     Path::new("/dev/mapper").join(root_device(geteuid().as_raw(), &vm.id))
                 }
             },
-            boot_args: bootargs::runtime(&image.boot_set.boot_args, &Machine { tsc_khz }),
-            network: self.guest_network(log, vm, subnet).await?,
+            boot_args,
+            network,
             subnet,
             kvm,
         })
