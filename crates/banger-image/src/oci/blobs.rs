@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
+use super::Layer;
 use super::clean::parts;
 use super::compress;
 use super::digest::Digest;
@@ -18,11 +20,37 @@ use super::layout::{Import, ImportError};
 /// More than any archive has: some files for each layer.
 const FILES: usize = 100_000;
 
+/// How long a layer that nobody uses is kept: 30 days.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// Where a file of the cache is; its folder is made.
 pub(super) fn place(cache: &Path, digest: Digest) -> io::Result<PathBuf> {
     let folder = cache.join("sha256");
     std::fs::create_dir_all(&folder)?;
     Ok(folder.join(digest.hex()))
+}
+
+/// Removes from a cache what was not used for [`KEPT`], and notes that `used` was. Who keeps images
+/// of the same base up to date has it for that long.
+pub fn tidy(cache: &Path, used: &[Layer]) {
+    let now = SystemTime::now();
+    for layer in used {
+        // Those of a folder are the person's.
+        if layer.path.starts_with(cache)
+            && let Ok(file) = File::options().write(true).open(&layer.path)
+        {
+            let _ = file.set_modified(now);
+        }
+    }
+    let old = |path: &Path| {
+        let modified = path.metadata().and_then(|file| file.modified());
+        modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
+    };
+    let files = std::fs::read_dir(cache.join("sha256")).into_iter().flatten().flatten();
+    for path in files.map(|entry| entry.path()).filter(|path| old(path)) {
+        // It is only a cache: what stays is tried again the next time.
+        let _ = std::fs::remove_file(path);
+    }
 }
 
 /// Where the files are.
@@ -189,5 +217,26 @@ fn copy(
         to.write_all(&buffer[..n])?;
         size += n as u64;
         (request.progress)(before + size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_that_nobody_uses_go_after_a_while() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str, days: u64| {
+            let path = place(dir.path(), Digest::of(name.as_bytes())).unwrap();
+            let file = File::create(&path).unwrap();
+            let age = Duration::from_secs(days * 24 * 3600);
+            file.set_modified(SystemTime::now() - age).unwrap();
+            path
+        };
+        let (used, young, old) = (make("used", 90), make("young", 29), make("old", 31));
+        tidy(dir.path(), &[Layer::of(used.clone()).unwrap()]);
+        assert_eq!([&used, &young, &old].map(|path| path.exists()), [true, true, false]);
+        assert!(used.metadata().unwrap().modified().unwrap().elapsed().unwrap() < KEPT);
     }
 }
