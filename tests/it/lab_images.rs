@@ -52,6 +52,7 @@ fn the_lab_makes_images() {
 
     // A distribution's own initramfs, with the root's identity written to the device.
     dev("banger image register --name stock --rootfs rootfs --kernel vmlinuz --initrd initrd");
+    dev("banger image promote stock");
     create("stock", "three");
     assert_eq!(exec("three", "hostname; findmnt -no SOURCE /root"), "three\n/dev/vdb");
     exec("three", "echo kept > /etc/kept; sync; echo x > /etc/x");

@@ -12,7 +12,7 @@ use banger_core::name::Name;
 use banger_core::size::Size;
 
 use crate::build::{BuildEnv, BuildError, Reporter, seal};
-use crate::ext4::{self, Disk};
+use crate::ext4::{self, Copied, Disk};
 use crate::namespace::Namespace;
 use crate::oci::{Layer, Root};
 use crate::unpack::unpack;
@@ -77,7 +77,8 @@ impl Assembly<'_> {
         seal(&path)
     }
 
-    /// Makes the root file system of the tree, and of what a VM needs beyond it.
+    /// Makes the root file system of the tree, and of what a VM needs beyond it. The copies of
+    /// modules are gone after it, for they take room.
     pub(crate) fn rootfs(
         &self,
         root: &mut Root,
@@ -86,8 +87,11 @@ impl Assembly<'_> {
     ) -> Result<Size, BuildError> {
         let ours = self.scratch.join("banger.tar");
         additions.write(&ours, root)?;
-        let ours = Layer::of(ours.clone()).map_err(BuildError::io("read", &ours))?;
-        root.push(&ours, &self.env.cancel)?;
+        for Copied { copy, .. } in additions.modules.1 {
+            fs::remove_file(copy).map_err(BuildError::io("remove", copy))?;
+        }
+        let layer = Layer::of(ours.clone()).map_err(BuildError::io("read", &ours))?;
+        root.push(&layer, &self.env.cancel)?;
         let size = size.unwrap_or_else(|| roomy(root.bytes()));
 
         let flat = self.scratch.join("root.tar");
@@ -95,6 +99,7 @@ impl Assembly<'_> {
         let mut out = BufWriter::new(File::create_new(&flat).map_err(&write)?);
         root.write(&mut out, &self.env.cancel)?;
         out.flush().map_err(write)?;
+        fs::remove_file(&ours).map_err(BuildError::io("remove", &ours))?;
         let tree = self.scratch.join("root");
         fs::create_dir(&tree).map_err(BuildError::io("make the folder", &tree))?;
         unpack(self.env, self.namespace, &flat, &tree, LEFT_OUT)?;
