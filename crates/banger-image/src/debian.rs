@@ -7,8 +7,8 @@
 
 mod bootstrap;
 mod contents;
-mod kernel;
 mod root;
+mod status;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ use banger_core::size::Size;
 
 use crate::build::{BuildEnv, BuildError, Reporter, read_agent, seal, with_scratch};
 use crate::namespace::Namespace;
-use crate::{ext4, initramfs, manifest, opencode, parts};
+use crate::{ext4, initramfs, kernel, manifest, opencode, parts};
 
 /// The suite when none is asked for.
 pub const DEFAULT_SUITE: &str = "bookworm";
@@ -87,10 +87,10 @@ impl Build<'_> {
         let packages = self.bootstrap()?;
 
         self.stage("kernel")?;
-        let kernel = kernel::read(&packages)?;
+        let kernel = kernel::read(&packages, None)?;
         self.save(files::KERNEL, &kernel.vmlinux)?;
         self.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
-        let list = manifest::from_dpkg_status(&kernel.package_status);
+        let list = manifest::from_dpkg_status(&status::read(&packages)?);
         self.save(files::MANIFEST, list.as_bytes())?;
 
         self.stage("rootfs")?;

@@ -20,6 +20,7 @@ pub mod ext4;
 pub mod fetch;
 pub mod from_root;
 pub mod initramfs;
+mod kernel;
 pub mod manifest;
 pub mod minisign;
 pub mod modules;
