@@ -33,4 +33,5 @@ pub mod seed;
 pub mod superblock;
 mod unpack;
 pub mod vmlinux;
+pub mod void;
 pub mod xbps;
