@@ -18,13 +18,13 @@ use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 use rustix::process::Signal;
 use serde_json::Value;
 
-pub use base::Stock;
+pub use base::{Stock, copy_tree};
 pub use lab::Lab;
 pub use plain::{Plain, tool};
 pub use process::Ran;
 pub use programs::programs;
 
-use base::{base, copy_tree, new_dir};
+use base::{base, new_dir};
 use process::{LIMIT, command, processes_of, run, signal};
 use user::give;
 

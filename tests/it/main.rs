@@ -29,6 +29,7 @@ mod seed;
 mod structure;
 mod vm_life;
 mod vm_recovery;
+mod void;
 
 /// A file that is not named above would never run.
 #[test]

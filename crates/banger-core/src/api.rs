@@ -121,6 +121,8 @@ pub struct Package {
 pub enum MakeImage {
     /// Of Debian packages.
     Debian(BuildDebian),
+    /// Of a release of Void Linux and the packages that its repository has.
+    Void(BuildVoid),
     /// Of files that stay where they lie.
     Files(RegisterImage),
     /// Of the root of a VM, which must be stopped.
@@ -242,6 +244,33 @@ pub struct BuildDebian {
     /// Where packages come from; none is Debian's public mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<String>,
+    /// Whether the opencode server is put in.
+    pub opencode: bool,
+}
+
+/// An image of Void Linux, with glibc.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BuildVoid {
+    /// Its name.
+    pub name: Name,
+    /// The date of the release that it begins with, `YYYYMMDD`; none is the one that banger knows
+    /// best.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Where the release and packages come from; none is Void's public mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
+    /// Files of keys to trust beside Void's own, as absolute paths on the daemon's host: public
+    /// ones of minisign for releases, and those of repositories, in PEM or as xbps keeps them.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// Packages beyond the standard ones.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// The root file system's size, in bytes; none is 4 GiB, or more if there is more in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
     /// Whether the opencode server is put in.
     pub opencode: bool,
 }

@@ -131,6 +131,11 @@ pub enum Source {
         /// The suite: `bookworm`, `trixie` …
         suite: String,
     },
+    /// A release of Void Linux, with the packages that its repository had.
+    Void {
+        /// The date of the release: `20250202`.
+        release: String,
+    },
     /// Files of the person's.
     Registered,
     /// Another image, in a VM for that alone.

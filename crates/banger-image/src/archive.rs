@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tar::{EntryType, Header};
 
 use crate::build::BuildError;
+use crate::oci::entries::Meta;
 
 /// What goes into an archive. Paths are relative.
 pub(crate) enum Item<'a> {
@@ -52,6 +53,21 @@ impl Archive {
         content: impl Read,
     ) -> io::Result<()> {
         self.entry(path, EntryType::Regular, mode, size, content)
+    }
+
+    /// Adds a file whose owner is not root, or may not be.
+    pub(crate) fn owned(
+        &mut self,
+        path: &str,
+        meta: &Meta,
+        content: &[u8],
+    ) -> Result<(), BuildError> {
+        let mut header = self.header(EntryType::Regular, meta.mode, content.len() as u64);
+        header.set_uid(meta.uid.into());
+        header.set_gid(meta.gid.into());
+        self.tar
+            .append_data(&mut header, path, content)
+            .map_err(BuildError::io("write", &self.path))
     }
 
     pub(crate) fn finish(self) -> Result<(), BuildError> {

@@ -145,6 +145,9 @@ pub enum BuildError {
     /// The layers of an image make no tree.
     #[error(transparent)]
     Flatten(#[from] crate::oci::FlattenError),
+    /// What Void's mirrors have is of no use.
+    #[error(transparent)]
+    Void(Box<crate::void::VoidError>),
     /// The build was cancelled.
     #[error("the build was cancelled")]
     Cancelled,

@@ -7,8 +7,8 @@
 
 mod bootstrap;
 mod contents;
-mod kernel;
 mod root;
+mod status;
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ use banger_core::size::Size;
 use crate::assemble::{Assembly, Described};
 use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
 use crate::namespace::Namespace;
-use crate::{initramfs, manifest, opencode};
+use crate::{initramfs, kernel, manifest, opencode};
 
 /// The suite when none is asked for.
 pub const DEFAULT_SUITE: &str = "bookworm";
@@ -84,10 +84,10 @@ impl Build<'_> {
         let packages = self.bootstrap()?;
 
         to.stage("kernel")?;
-        let kernel = kernel::read(&packages)?;
+        let kernel = kernel::read(&packages, None)?;
         to.save(files::KERNEL, &kernel.vmlinux)?;
         to.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
-        let list = manifest::from_dpkg_status(&kernel.package_status);
+        let list = manifest::from_dpkg_status(&status::read(&packages)?);
 
         to.stage("rootfs")?;
         let ours = self.contents(agent, opencode.as_deref())?;

@@ -114,7 +114,8 @@ pub(crate) fn fetch_by(
     Fetch { download, size, ask, part: Path::new(&path), cancel, progress }.run()
 }
 
-fn get(url: &str, range: Option<String>) -> Result<Response<Body>, String> {
+/// A plain request.
+pub(crate) fn get(url: &str, range: Option<String>) -> Result<Response<Body>, String> {
     let agent: ureq::Agent = config().build().into();
     let request =
         range.into_iter().fold(agent.get(url), |request, range| request.header("Range", range));

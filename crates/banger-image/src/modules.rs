@@ -19,6 +19,11 @@ pub const BOOT: &[&str] = &[
     "virtio_rng",
 ];
 
+/// What comes before those where a kernel has it as a file: ext4 asks for it by another name when it
+/// mounts, which `modules.dep` does not tell, and nobody could load it then (kernel:
+/// `fs/ext4/super.c`, `MODULE_SOFTDEP`).
+const BEFORE: &[&str] = &["crc32c_generic"];
+
 /// The modules that the initramfs loads, in order: name and uncompressed content. `read` gives the
 /// files of the folder of a kernel's modules.
 ///
@@ -33,7 +38,7 @@ pub fn boot(read: &ReadFile<'_>) -> Result<Option<Vec<Unpacked>>, BuildError> {
         let content = read(path)?.ok_or_else(|| BuildError::Missing((*path).to_owned()))?;
         unpacked(path, content)
     };
-    index.load_order(BOOT)?.iter().map(load).collect::<Result<_, _>>().map(Some)
+    index.boot_order()?.iter().map(load).collect::<Result<_, _>>().map(Some)
 }
 
 /// A module's name, and its uncompressed content.
@@ -87,6 +92,15 @@ impl Index {
             files: modules_dep.lines().filter_map(file).collect(),
             builtin: modules_builtin.lines().map(name).collect(),
         }
+    }
+
+    /// The files that an initramfs loads, see [`BOOT`].
+    ///
+    /// # Errors
+    /// The kernel lacks one of them.
+    pub fn boot_order(&self) -> Result<Vec<&str>, UnknownModule> {
+        let before = BEFORE.iter().filter(|module| self.files.contains_key(**module));
+        self.load_order(&before.chain(BOOT).copied().collect::<Vec<_>>())
     }
 
     /// The files to load for `wanted`, each after those that it needs: paths
@@ -149,6 +163,20 @@ kernel/drivers/char/hw_random/virtio-rng.ko: kernel/drivers/virtio/virtio_ring.k
         kernel/drivers/virtio/virtio_mmio.ko.xz
         kernel/drivers/char/hw_random/virtio-rng.ko
         ");
+    }
+
+    #[test]
+    fn what_ext4_asks_for_is_loaded_before_it() {
+        let order = |dep: &str| {
+            let builtin = "virtio_mmio.ko\nvirtio_blk.ko\nvirtio_net.ko\nvirtio_rng.ko\nvmw_vsock_virtio_transport.ko\n";
+            let index = Index::parse(dep, builtin);
+            index.boot_order().unwrap().iter().map(|file| (*file).to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            order("crc32c_generic.ko.zst:\next4.ko.zst: mbcache.ko\nmbcache.ko:\n"),
+            ["crc32c_generic.ko.zst", "mbcache.ko", "ext4.ko.zst"]
+        );
+        assert_eq!(order("ext4.ko:\n"), ["ext4.ko"]);
     }
 
     #[test]

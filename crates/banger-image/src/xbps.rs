@@ -24,6 +24,6 @@ pub mod version;
 pub use plist::PlistError;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@
 //! made to fail.
 //!
 //! A [`Registry`] is a real one, of images for containers; a [`Mirror`] serves the packages of a
-//! distribution.
+//! distribution, and a [`VoidMirror`] is what one of Void Linux has.
 
 mod faults;
 mod guest;
@@ -16,6 +16,7 @@ mod life;
 mod mirror;
 mod programs;
 mod registry;
+mod void_mirror;
 mod world;
 
 pub use faults::{Fault, Faults};
@@ -24,4 +25,5 @@ pub use life::Life;
 pub use mirror::{Mirror, Trouble};
 pub use programs::Programs;
 pub use registry::{Registry, others};
+pub use void_mirror::VoidMirror;
 pub use world::World;

@@ -210,6 +210,7 @@ impl OpError {
                 "install {}; 'banger doctor' says how, and what else is missing",
                 tool.program()
             )),
+            Self::Build(BuildError::Void(error)) => error.remedy().map(str::to_owned),
             Self::Host(HostError::EndedAtOnce { .. }) => {
                 Some("'banger doctor' says what does not work here".to_owned())
             }

@@ -152,8 +152,20 @@ impl Database {
         replaces(&mut record, name);
         let links = alternatives::register(&mut self.dict, name, &record);
         self.dict.insert(name.to_owned(), Value::Dict(record));
-        Registered { list_name: format!(".{name}-files.plist"), list, links }
+        Registered { list_name: list_name(name), list, links }
     }
+
+    /// Takes the record of a package away whose place another takes. Its files are the caller's.
+    pub fn remove(&mut self, name: &str) {
+        self.dict.remove(name);
+        alternatives::remove(&mut self.dict, name);
+    }
+}
+
+/// The name of the list of a package's files, in the folder of the database.
+#[must_use]
+pub fn list_name(package: &str) -> String {
+    format!(".{package}-files.plist")
 }
 
 fn installed(name: &str, record: &Dict) -> Result<Option<Installed>, &'static str> {

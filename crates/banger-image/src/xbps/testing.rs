@@ -23,7 +23,7 @@ pub(super) fn sign(package: &[u8]) -> Vec<u8> {
     signature
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -41,7 +41,7 @@ pub(super) fn dict<const N: usize>(pairs: [(&str, Value); N]) -> Dict {
 
 /// A package that can be made, changed where a test wants it otherwise.
 #[derive(Clone)]
-pub(super) struct Made {
+pub(crate) struct Made {
     pub(super) props: Dict,
     pub(super) files: Dict,
     /// What comes before the property lists.
@@ -51,7 +51,7 @@ pub(super) struct Made {
 }
 
 impl Made {
-    pub(super) fn new(pkgver: &str) -> Self {
+    pub(crate) fn new(pkgver: &str) -> Self {
         let (name, version) = pkgver.rsplit_once('-').unwrap();
         let props = dict([
             ("architecture", text("x86_64")),
@@ -65,7 +65,7 @@ impl Made {
         Self { props, files: Dict::new(), scripts: Vec::new(), payload: Vec::new(), format }
     }
 
-    pub(super) fn list(mut self, key: &str, values: &[&str]) -> Self {
+    pub(crate) fn list(mut self, key: &str, values: &[&str]) -> Self {
         self.props.insert(key.to_owned(), list(values));
         self
     }
@@ -82,7 +82,7 @@ impl Made {
     }
 
     /// An entry of `files.plist`.
-    pub(super) fn listed(mut self, kind: &str, path: &str, more: Option<(&str, &str)>) -> Self {
+    pub(crate) fn listed(mut self, kind: &str, path: &str, more: Option<(&str, &str)>) -> Self {
         let mut entry = dict([("file", text(path))]);
         entry.extend(more.map(|(key, value)| (key.to_owned(), text(value))));
         let entries = self.files.entry(kind.to_owned()).or_insert(Value::Array(Vec::new()));
@@ -91,12 +91,12 @@ impl Made {
         self
     }
 
-    pub(super) fn item(mut self, item: Item) -> Self {
+    pub(crate) fn item(mut self, item: Item) -> Self {
         self.payload.push(item);
         self
     }
 
-    pub(super) fn file_of(self, path: &str, content: &str) -> Self {
+    pub(crate) fn file_of(self, path: &str, content: &str) -> Self {
         let sum = sha256(content.as_bytes());
         let item = file(&format!(".{path}"), content);
         self.listed("files", path, Some(("sha256", &sum))).item(item)
@@ -127,7 +127,7 @@ impl Made {
         read(std::slice::from_ref(self)).packages.pop_first().unwrap().1
     }
 
-    pub(super) fn unpack(&self) -> Unpacked {
+    pub(crate) fn unpack(&self) -> Unpacked {
         super::package::unpack(&self.file(), &self.package(), &mut Vec::new()).unwrap()
     }
 }
@@ -156,6 +156,6 @@ pub(super) fn repodata(made: &[Made], meta: Option<&Dict>) -> Vec<u8> {
     layer(&items)
 }
 
-pub(super) fn read(made: &[Made]) -> Repodata {
+pub(crate) fn read(made: &[Made]) -> Repodata {
     repodata::parse(&*repodata(made, None)).unwrap()
 }

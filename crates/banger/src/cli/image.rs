@@ -227,6 +227,12 @@ pub enum Distribution {
         after_help = "Examples:\n  banger image build debian\n  banger image build debian --name dev --package build-essential --package tmux --size 16G"
     )]
     Debian(BuildDebian),
+    /// From a release of Void Linux and packages of its repository, all of them signed; needs no
+    /// root
+    #[command(
+        after_help = "Examples:\n  banger image build void\n  banger image build void --name dev --package tmux --package git --size 16G\n  banger image build void --mirror https://mirror.example/void --key release.pub --key repository.pem\n\nThe packages of the release are brought to the versions that the repository has now. Keys are\nneeded for what Void itself did not sign: of minisign for the release, of RSA for packages."
+    )]
+    Void(BuildVoid),
 }
 
 #[derive(Debug, Args)]
@@ -246,6 +252,33 @@ pub struct BuildDebian {
     /// Where packages come from [default: Debian's public mirror]
     #[arg(long, value_name = "URL")]
     pub mirror: Option<String>,
+    /// Leave the opencode server out
+    #[arg(long)]
+    pub no_opencode: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct BuildVoid {
+    /// The image's name
+    #[arg(long, default_value = "void")]
+    pub name: Name,
+    /// The date of the release to begin with [default: 20250202]
+    #[arg(long, value_name = "DATE")]
+    pub release: Option<String>,
+    /// Where the release and packages come from [default: Void's public mirror]
+    #[arg(long, value_name = "URL")]
+    pub mirror: Option<String>,
+    /// A public key to trust beside Void's own; may be given several times
+    #[arg(long = "key", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keys: Vec<PathBuf>,
+    /// A package beyond the standard ones; may be given several times
+    #[arg(long = "package", value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// The root file system's size [default: 4G, or more if there is more in it]
+    #[arg(long)]
+    pub size: Option<Size>,
     /// Leave the opencode server out
     #[arg(long)]
     pub no_opencode: bool,

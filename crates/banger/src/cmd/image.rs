@@ -12,8 +12,8 @@ use banger_core::size::Size;
 use banger_wire::Method;
 
 use crate::cli::{
-    self, Build, BuildDebian, BuildFrom, Distribution, ImportImage, PromoteImage, PruneImages,
-    PullImage, RegisterImage,
+    self, Build, BuildDebian, BuildFrom, BuildVoid, Distribution, ImportImage, PromoteImage,
+    PruneImages, PullImage, RegisterImage,
 };
 use crate::cmd::config;
 use crate::cmd::vm::confirm;
@@ -28,6 +28,7 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
     match command {
         cli::Image::Build(args) => match *args {
             Build { distribution: Some(Distribution::Debian(args)), .. } => build(args).await,
+            Build { distribution: Some(Distribution::Void(args)), .. } => build_void(args).await,
             Build { distribution: None, from } => build_from(from).await,
         },
         cli::Image::Register(args) => register(args).await,
@@ -93,6 +94,19 @@ async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
         opencode: !args.no_opencode,
     };
     make(&MakeImage::Debian(request), args.format.json).await
+}
+
+async fn build_void(args: BuildVoid) -> Result<ExitCode, CommandError> {
+    let request = api::BuildVoid {
+        name: args.name,
+        release: args.release,
+        mirror: args.mirror,
+        keys: args.keys.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
+        packages: args.packages,
+        size: args.size,
+        opencode: !args.no_opencode,
+    };
+    make(&MakeImage::Void(request), args.format.json).await
 }
 
 async fn build_from(args: BuildFrom) -> Result<ExitCode, CommandError> {
@@ -243,6 +257,7 @@ async fn prune(args: PruneImages) -> Result<ExitCode, CommandError> {
 fn source(image: &Image) -> String {
     match &image.source {
         Source::Debian { suite } => format!("debian {suite}"),
+        Source::Void { release } => format!("void {release}"),
         Source::Registered => "files".to_owned(),
         Source::Image => "image".to_owned(),
         Source::Vm { vm } => format!("VM {vm}"),

@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use banger_core::api::{
-    ApiError, BuildDebian, CopyVm, ErrorKind, ImportImage, MakeImage, PullImage, RegisterImage,
+    ApiError, BuildDebian, BuildVoid, CopyVm, ErrorKind, ImportImage, MakeImage, PullImage,
+    RegisterImage,
 };
 use banger_core::id::OperationId;
 use banger_core::name::Name;
@@ -15,6 +16,7 @@ use banger_image::container::{self, ContainerRequest, From};
 use banger_image::debian::DebianRequest;
 use banger_image::oci::{InvalidReference, auth};
 use banger_image::register::{RegisterRequest, register};
+use banger_image::void::{self, VoidRequest};
 
 use crate::clock::now;
 use crate::engine::Engine;
@@ -31,6 +33,7 @@ impl Engine {
     pub async fn make(&self, request: MakeImage) -> Result<OperationId, ApiError> {
         match request {
             MakeImage::Debian(request) => self.build_debian(request).await,
+            MakeImage::Void(request) => self.build_void(request).await,
             MakeImage::Files(request) => self.register(request).await,
             MakeImage::Image(request) => self.build_from(request).await,
             MakeImage::Registry(request) => {
@@ -69,6 +72,25 @@ impl Engine {
                 created_at: now(),
             };
             Ok(build(&request, env, staging, reporter)?)
+        };
+        self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
+    }
+
+    async fn build_void(&self, request: BuildVoid) -> Result<OperationId, ApiError> {
+        request.size.map(check_root_size).transpose()?;
+        let request = VoidRequest {
+            name: request.name,
+            release: request.release.unwrap_or_else(|| void::DEFAULT_RELEASE.to_owned()),
+            mirror: request.mirror,
+            keys: request.keys.into_iter().map(absolute).collect::<Result<_, _>>()?,
+            packages: request.packages,
+            size: request.size,
+            opencode: request.opencode,
+            created_at: now(),
+        };
+        let name = request.name.clone();
+        let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
+            Ok(void::build(id, &request, env, staging, reporter)?)
         };
         self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
     }

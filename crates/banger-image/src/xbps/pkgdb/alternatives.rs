@@ -40,6 +40,17 @@ pub(super) fn register(database: &mut Dict, name: &str, record: &Dict) -> Vec<Li
     links
 }
 
+/// Takes a package out of its groups, and those away that have no other.
+pub(super) fn remove(database: &mut Dict, name: &str) {
+    let Some(Value::Dict(groups)) = database.get_mut(KEY) else { return };
+    let itself = Value::String(name.to_owned());
+    groups.retain(|_, packages| {
+        let Value::Array(packages) = packages else { return true };
+        packages.retain(|package| *package != itself);
+        !packages.is_empty()
+    });
+}
+
 /// Reads `LINK:TARGET`. A link without a slash before it is in the folder of the target. One that
 /// leads out of the root is none.
 fn link(entry: &str) -> Option<Link> {

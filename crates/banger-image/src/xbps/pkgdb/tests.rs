@@ -143,6 +143,20 @@ fn only_the_first_of_a_group_makes_its_links() {
 }
 
 #[test]
+fn a_package_that_is_removed_leaves_its_place_to_the_next() {
+    let mut database = released();
+    let made = |name: &str| {
+        Made::new(&format!("{name}-1_1")).alternative("vi", &[&format!("vi:/usr/bin/{name}")])
+    };
+    database.register(&made("nvi").unpack(), false);
+    database.remove("nvi");
+    database.remove("never-there");
+    assert_eq!(names(&database), ["bash 5.0_1 x86_64"]);
+    let links = database.register(&made("vim").unpack(), false).links;
+    assert_eq!(links.iter().map(|link| &*link.target).collect::<Vec<_>>(), ["vim"]);
+}
+
+#[test]
 fn a_package_with_a_script_is_to_be_configured() {
     let mut database = Database::default();
     for made in [Made::new("a-1_1"), Made::new("b-1_1").script("INSTALL", "x")] {

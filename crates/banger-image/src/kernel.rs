@@ -1,5 +1,4 @@
-//! What is read out of the unpacked packages: the kernel, the modules that
-//! the initramfs needs, and the package database.
+//! The kernel in a tar file of unpacked packages, with the modules that the initramfs needs.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,32 +8,33 @@ use std::path::Path;
 use crate::build::BuildError;
 use crate::{modules, vmlinux};
 
-const STATUS: &str = "var/lib/dpkg/status";
-/// The same for the kernel's own package, see `bootstrap`.
-const KERNEL_STATUS: &str = "boot/banger-kernel-status";
 const KERNEL: &str = "boot/vmlinuz-";
 const MODULES: &str = "usr/lib/modules";
 
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     pub release: String,
     pub vmlinux: Vec<u8>,
     /// Name and uncompressed content, in the order to load them.
     pub modules: Vec<(String, Vec<u8>)>,
-    /// The database of installed packages.
-    pub package_status: String,
 }
 
-pub(super) fn read(packages: &Path) -> Result<Kernel, BuildError> {
+/// Reads the kernel of that release; the first one if none is given.
+///
+/// # Errors
+/// The tar file cannot be read, has no such kernel or none that boots, or lacks a module.
+pub(crate) fn read(packages: &Path, release: Option<&str>) -> Result<Kernel, BuildError> {
     let mut found = members(packages, |path| {
-        path == STATUS
-            || path == KERNEL_STATUS
-            || path.starts_with(KERNEL)
+        path.starts_with(KERNEL)
             || path.starts_with(MODULES)
                 && (path.ends_with("/modules.dep") || path.ends_with("/modules.builtin"))
     })?;
-    let kernel = found.keys().find(|path| path.starts_with(KERNEL)).cloned();
-    let kernel = kernel.ok_or_else(|| BuildError::Missing(KERNEL.to_owned()))?;
-    let release = kernel[KERNEL.len()..].to_owned();
+    let wanted = format!("{KERNEL}{}", release.unwrap_or_default());
+    let matches = |path: &&String| match release {
+        Some(_) => **path == wanted,
+        None => path.starts_with(KERNEL),
+    };
+    let kernel = found.keys().find(matches).cloned().ok_or(BuildError::Missing(wanted))?;
+    let release = kernel.strip_prefix(KERNEL).unwrap_or_default().to_owned();
     let vmlinux = vmlinux::extract(&take(&mut found, &kernel)?)?;
 
     let folder = format!("{MODULES}/{release}");
@@ -43,24 +43,33 @@ pub(super) fn read(packages: &Path) -> Result<Kernel, BuildError> {
     };
     let dep = text(&format!("{folder}/modules.dep"))?;
     let index = modules::Index::parse(&dep, &text(&format!("{folder}/modules.builtin"))?);
-    let package_status = format!("{}\n{}", text(STATUS)?, text(KERNEL_STATUS)?);
 
-    let order = index.load_order(modules::BOOT)?;
+    let order = index.boot_order()?;
     let paths: Vec<_> = order.iter().map(|path| format!("{folder}/{path}")).collect();
     let mut found = members(packages, |path| paths.iter().any(|wanted| wanted == path))?;
     let mut modules = Vec::new();
     for path in &paths {
         modules.push(modules::unpacked(path, take(&mut found, path)?)?);
     }
-    Ok(Kernel { release, vmlinux, modules, package_status })
+    Ok(Kernel { release, vmlinux, modules })
 }
 
-fn take(found: &mut BTreeMap<String, Vec<u8>>, path: &str) -> Result<Vec<u8>, BuildError> {
+/// Takes a file out of what was found.
+///
+/// # Errors
+/// It is not there.
+pub(crate) fn take(
+    found: &mut BTreeMap<String, Vec<u8>>,
+    path: &str,
+) -> Result<Vec<u8>, BuildError> {
     found.remove(path).ok_or_else(|| BuildError::Missing(path.to_owned()))
 }
 
 /// The regular files of a tar file whose paths are wanted.
-fn members(
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn members(
     tar: &Path,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
@@ -90,7 +99,7 @@ mod tests {
     use crate::elf::tests::kernel as elf;
 
     #[test]
-    fn kernel_modules_and_packages_come_out_of_the_tar() {
+    fn the_kernel_and_its_modules_come_out_of_the_tar() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("packages.tar");
         let mut tar = tar::Builder::new(File::create(&path).unwrap());
@@ -102,20 +111,21 @@ mod tests {
         };
         let order = "virtio_blk.ko.xz: virtio.ko\nvirtio.ko:\n";
         let builtin = "ext4.ko\nvirtio_net.ko\nvirtio-rng.ko\nvirtio_mmio.ko\nvmw_vsock_virtio_transport.ko\n";
-        add("boot/banger-kernel-status", b"KERNEL");
         add("boot/vmlinuz-6.1-test", &elf(0));
+        add("boot/vmlinuz-6.2-test", b"");
         add("usr/lib/modules/6.1-test/modules.builtin", builtin.as_bytes());
         add("usr/lib/modules/6.1-test/modules.dep", order.as_bytes());
         add("usr/lib/modules/6.1-test/virtio.ko", b"VIRTIO");
         add("usr/lib/modules/6.1-test/virtio_blk.ko.xz", &compress(Format::Xz, b"BLK"));
-        add("var/lib/dpkg/status", b"STATUS");
         tar.finish().unwrap();
 
-        let kernel = read(&path).unwrap();
+        let kernel = read(&path, None).unwrap();
         assert_eq!(kernel.release, "6.1-test");
-        assert_eq!(kernel.package_status, "STATUS\nKERNEL");
         let expected = [("virtio.ko", "VIRTIO"), ("virtio_blk.ko", "BLK")]
             .map(|(name, content)| (name.to_owned(), content.as_bytes().to_vec()));
         assert_eq!(kernel.modules, expected);
+        assert_eq!(read(&path, Some("6.1-test")).unwrap().modules, expected);
+        let missing = read(&path, Some("6.1")).err().unwrap();
+        insta::assert_snapshot!(missing, @"the unpacked packages have no boot/vmlinuz-6.1");
     }
 }
