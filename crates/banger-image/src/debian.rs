@@ -125,7 +125,7 @@ impl Build<'_> {
         let cache = self.env.cache;
         std::fs::create_dir_all(cache).map_err(BuildError::io("make the folder", cache))?;
         let progress = |done, total| self.reporter.progress(done, total);
-        Ok(Some(opencode::download(cache, &self.env.cancel, &progress)?))
+        Ok(Some(opencode::download(&opencode::GLIBC, cache, &self.env.cancel, &progress)?))
     }
 
     fn describe(&self, kernel_release: String) -> Result<Image, BuildError> {
@@ -145,7 +145,7 @@ impl Build<'_> {
                 agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
             },
             rootfs_size: request.size,
-            opencode: request.opencode.then(|| opencode::VERSION.to_owned()),
+            opencode: request.opencode.then(|| opencode::GLIBC.version.to_owned()),
             companion: true,
             init: Init::Systemd,
             parts: parts.map_err(BuildError::io("read the files in", self.staging))?,

@@ -19,6 +19,10 @@ pub const BOOT: &[&str] = &[
     "virtio_rng",
 ];
 
+/// What ext4 asks the kernel for by another name than a module's (`crypto_alloc_shash`), and nothing
+/// in an initramfs would load. A kernel that has it neither built in nor as a file needs it not.
+const ASKED_FOR: &[&str] = &["crc32c_generic"];
+
 /// The modules that the initramfs loads, in order: name and uncompressed content. `read` gives the
 /// files of the folder of a kernel's modules.
 ///
@@ -33,7 +37,9 @@ pub fn boot(read: &ReadFile<'_>) -> Result<Option<Vec<Unpacked>>, BuildError> {
         let content = read(path)?.ok_or_else(|| BuildError::Missing((*path).to_owned()))?;
         unpacked(path, content)
     };
-    index.load_order(BOOT)?.iter().map(load).collect::<Result<_, _>>().map(Some)
+    let asked_for = ASKED_FOR.iter().filter(|module| index.files.contains_key(**module));
+    let wanted: Vec<_> = asked_for.chain(BOOT).copied().collect();
+    index.load_order(&wanted)?.iter().map(load).collect::<Result<_, _>>().map(Some)
 }
 
 /// A module's name, and its uncompressed content.
@@ -149,6 +155,24 @@ kernel/drivers/char/hw_random/virtio-rng.ko: kernel/drivers/virtio/virtio_ring.k
         kernel/drivers/virtio/virtio_mmio.ko.xz
         kernel/drivers/char/hw_random/virtio-rng.ko
         ");
+    }
+
+    #[test]
+    fn what_ext4_asks_for_is_loaded_if_there_is_such_a_file() {
+        let builtin = BOOT.join(".ko\n") + ".ko\n";
+        let of = |dep: &str| {
+            let read = |file: &str| {
+                Ok(Some(match file {
+                    "modules.dep" => dep.into(),
+                    "modules.builtin" => builtin.clone().into_bytes(),
+                    _ => b"CONTENT".to_vec(),
+                }))
+            };
+            let modules = boot(&read).unwrap().unwrap();
+            modules.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(of("kernel/crypto/crc32c_generic.ko:\n"), ["crc32c_generic.ko"]);
+        assert_eq!(of("kernel/lib/crc32c.ko:\n"), [""; 0]);
     }
 
     #[test]
