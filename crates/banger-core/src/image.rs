@@ -131,6 +131,11 @@ pub enum Source {
         /// The suite: `bookworm`, `trixie` …
         suite: String,
     },
+    /// Packages of Alpine.
+    Alpine {
+        /// The release: `v3.22`, `edge` …
+        release: String,
+    },
     /// Files of the person's.
     Registered,
     /// Another image, in a VM for that alone.

@@ -16,7 +16,7 @@ pub enum Image {
         arg_required_else_help = true,
         args_conflicts_with_subcommands = true,
         subcommand_negates_reqs = true,
-        after_help = "Examples:\n  banger image build debian\n  banger image build --from debian --name dev --package build-essential --run setup.sh\n  banger image build --from debian --name big --size 32G --copy ./dotfiles:/etc/skel\n\nWith --from, a VM is made of that image for the build alone: --copy comes first, then --modules,\n--package and --run. The new image has the boot set of the old one."
+        after_help = "Examples:\n  banger image build debian\n  banger image build alpine --package curl\n  banger image build --from debian --name dev --package build-essential --run setup.sh\n  banger image build --from debian --name big --size 32G --copy ./dotfiles:/etc/skel\n\nWith --from, a VM is made of that image for the build alone: --copy comes first, then --modules,\n--package and --run. The new image has the boot set of the old one."
     )]
     Build(Box<Build>),
     /// Make an image of files that stay where they lie
@@ -224,6 +224,39 @@ pub enum Distribution {
         after_help = "Examples:\n  banger image build debian\n  banger image build debian --name dev --package build-essential --package tmux --size 16G"
     )]
     Debian(BuildDebian),
+    /// From Alpine packages, with a boot set of its own; needs no root
+    #[command(
+        after_help = "Examples:\n  banger image build alpine\n  banger image build alpine --release edge --name edge --package git --package 'python3>3.12'\n  banger image build alpine --mirror https://mirror.example/alpine --key team@example.org-1.rsa.pub\n\nWhat is signed by Alpine's keys is trusted wherever it comes from; a mirror with packages of its\nown signs with its own key."
+    )]
+    Alpine(BuildAlpine),
+}
+
+#[derive(Debug, Args)]
+pub struct BuildAlpine {
+    /// The image's name
+    #[arg(long, default_value = "alpine")]
+    pub name: Name,
+    /// The release, as its folder on a mirror is called
+    #[arg(long, default_value = "v3.22")]
+    pub release: String,
+    /// Where packages come from [default: Alpine's public mirror]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub mirror: Option<String>,
+    /// A public key to trust beyond Alpine's, in a file of the name by which the mirror signs; may
+    /// be given several times
+    #[arg(long = "key", value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub keys: Vec<PathBuf>,
+    /// A package beyond the standard ones; may be given several times
+    #[arg(long = "package", value_name = "PACKAGE")]
+    pub packages: Vec<String>,
+    /// The root file system's size [default: 4G, or more if the packages have more]
+    #[arg(long)]
+    pub size: Option<Size>,
+    /// Leave the opencode server out
+    #[arg(long)]
+    pub no_opencode: bool,
+    #[command(flatten)]
+    pub format: Format,
 }
 
 #[derive(Debug, Args)]

@@ -12,8 +12,8 @@ use banger_core::size::Size;
 use banger_wire::Method;
 
 use crate::cli::{
-    self, Build, BuildDebian, BuildFrom, Distribution, ImportImage, PromoteImage, PruneImages,
-    PullImage, RegisterImage,
+    self, Build, BuildAlpine, BuildDebian, BuildFrom, Distribution, ImportImage, PromoteImage,
+    PruneImages, PullImage, RegisterImage,
 };
 use crate::cmd::config;
 use crate::cmd::vm::confirm;
@@ -28,6 +28,7 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
     match command {
         cli::Image::Build(args) => match *args {
             Build { distribution: Some(Distribution::Debian(args)), .. } => build(args).await,
+            Build { distribution: Some(Distribution::Alpine(args)), .. } => alpine(args).await,
             Build { distribution: None, from } => build_from(from).await,
         },
         cli::Image::Register(args) => register(args).await,
@@ -80,6 +81,19 @@ async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
         opencode: !args.no_opencode,
     };
     make(&MakeImage::Debian(request), args.format.json).await
+}
+
+async fn alpine(args: BuildAlpine) -> Result<ExitCode, CommandError> {
+    let request = api::BuildAlpine {
+        name: args.name,
+        release: args.release,
+        mirror: args.mirror,
+        keys: args.keys.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
+        packages: args.packages,
+        size: args.size,
+        opencode: !args.no_opencode,
+    };
+    make(&MakeImage::Alpine(request), args.format.json).await
 }
 
 async fn build_from(args: BuildFrom) -> Result<ExitCode, CommandError> {
@@ -230,6 +244,7 @@ async fn prune(args: PruneImages) -> Result<ExitCode, CommandError> {
 fn source(image: &Image) -> String {
     match &image.source {
         Source::Debian { suite } => format!("debian {suite}"),
+        Source::Alpine { release } => format!("alpine {release}"),
         Source::Registered => "files".to_owned(),
         Source::Image => "image".to_owned(),
         Source::Vm { vm } => format!("VM {vm}"),

@@ -1,0 +1,305 @@
+//! Images made of Alpine's packages.
+//!
+//! The index of a repository is signed, and has the hashes of its packages: what is in the root is
+//! what the keys vouch for, wherever it was fetched from. So there is no archive of a root to begin
+//! with. Nothing of a package is run on the host: the scripts lie in the root until a boot runs
+//! them ([`PROVISION`]). What a boot needs of them is made here: the links to busybox, of which its
+//! package has a list.
+
+mod contents;
+mod error;
+mod kernel;
+mod layers;
+mod packages;
+mod provision;
+mod repositories;
+
+use std::path::{Path, PathBuf};
+
+use banger_core::bootargs;
+use banger_core::id::ImageId;
+use banger_core::image::{Image, Init, Source, files};
+use banger_core::name::Name;
+use banger_core::size::Size;
+
+use crate::apk::dependency::Dependency;
+use crate::apk::installed::{Database, Installed, database};
+use crate::apk::keys::Keys;
+use crate::apk::resolve::resolve;
+use crate::assemble::{Additions, Assembly, Described};
+use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
+use crate::namespace::Namespace;
+use crate::oci::{Limits, Root};
+use crate::{initramfs, opencode};
+use contents::Contents;
+pub use error::AlpineError;
+pub use provision::{PROVISION, PROVISION_PATH};
+use repositories::Repositories;
+
+/// The release when none is asked for; supported until May 2027 (alpinelinux.org/releases).
+pub const DEFAULT_RELEASE: &str = "v3.22";
+/// Where its packages come from when nothing else is asked for.
+pub const DEFAULT_MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";
+
+/// The machines that images are for.
+const ARCH: &str = "x86_64";
+/// The repositories, the most important first.
+const REPOSITORIES: &[&str] = &["main", "community"];
+
+/// The package of the kernel.
+const KERNEL: &str = "linux-virt";
+/// What every image has. Alpine's base has busybox, OpenRC and apk.
+const PACKAGES: &[&str] =
+    &["alpine-base", "ca-certificates", "e2fsprogs", "iproute2", "kmod", KERNEL, "openssh"];
+/// What the opencode server needs beyond that.
+const OPENCODE_PACKAGES: &[&str] = &["libgcc", "libstdc++"];
+
+/// An Alpine image to build.
+#[derive(Debug, Clone)]
+pub struct AlpineRequest {
+    /// The image's name.
+    pub name: Name,
+    /// The release, as its folder on a mirror is called, see [`DEFAULT_RELEASE`].
+    pub release: String,
+    /// A mirror to use instead of [`DEFAULT_MIRROR`], a URL.
+    pub mirror: Option<String>,
+    /// Public keys to trust beyond Alpine's: files that have the names by which a mirror signs.
+    pub keys: Vec<PathBuf>,
+    /// Packages to install beyond those that every image has, perhaps with versions: `curl`,
+    /// `python3>3.12`.
+    pub packages: Vec<String>,
+    /// The apparent size of the root file system; none is 4 GiB, or more if the packages have
+    /// more.
+    pub size: Option<Size>,
+    /// Whether the image gets the opencode server.
+    pub opencode: bool,
+    /// When it is made, seconds since 1970-01-01 00:00 UTC.
+    pub created_at: u64,
+}
+
+/// A key that a person trusts.
+struct OwnKey {
+    name: String,
+    pem: Vec<u8>,
+}
+
+/// Builds an image into `staging`, an empty folder.
+///
+/// # Errors
+/// The request makes no sense; an index or a package cannot be had or is not to be trusted, or the
+/// packages do not go together; a program or the disk fails; or it was cancelled. The scratch
+/// folder is clean either way, and the cache has nothing that was refused.
+pub fn build(
+    id: ImageId,
+    request: &AlpineRequest,
+    env: &BuildEnv<'_>,
+    staging: &Path,
+    reporter: &dyn Reporter,
+) -> Result<Image, BuildError> {
+    let world = check(request)?;
+    let keys = request.keys.iter().map(|path| own_key(path)).collect::<Result<Vec<_>, _>>()?;
+    let agent = read_agent(env.agent)?;
+    let namespace = Namespace::current();
+    with_scratch(env, reporter, namespace, |scratch| {
+        let to = Assembly { env, staging, reporter, namespace, scratch };
+        Build { request, world, keys, to }.run(id, &agent)
+    })
+}
+
+/// Checks a request, and gives what is to be installed.
+fn check(request: &AlpineRequest) -> Result<Vec<Dependency>, BuildError> {
+    let refuse = |what, value: &str, reason| {
+        Err(BuildError::Request { what, value: value.to_owned(), reason })
+    };
+    let release = &request.release;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+    if !release.starts_with(|c: char| c.is_ascii_lowercase()) || !release.chars().all(plain) {
+        return refuse("release of Alpine", release, "expected a name such as v3.22 or edge");
+    }
+    if let Some(mirror) = &request.mirror {
+        let known = ["http://", "https://"].iter().any(|scheme| mirror.starts_with(scheme));
+        if !known || mirror.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return refuse("mirror", mirror, "expected a URL of http or https");
+        }
+    }
+    let opencode = OPENCODE_PACKAGES.iter().filter(|_| request.opencode);
+    let names = PACKAGES.iter().chain(opencode).copied();
+    let mut world: Vec<Dependency> = Vec::new();
+    for name in names.chain(request.packages.iter().map(String::as_str)) {
+        let Ok(dependency) = name.parse::<Dependency>() else {
+            return refuse("package", name, "expected a name as apk knows it");
+        };
+        // apk's list has a name once; what a person says of it counts.
+        world.retain(|before| before.name != dependency.name);
+        world.push(dependency);
+    }
+    Ok(world)
+}
+
+fn own_key(path: &Path) -> Result<OwnKey, BuildError> {
+    let pem = std::fs::read(path).map_err(BuildError::io("read the key", path))?;
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.filter(|name| !name.contains(char::is_control)).ok_or_else(|| {
+        let reason = "its file has a name that nothing can be signed with";
+        BuildError::Request { what: "key", value: path.display().to_string(), reason }
+    })?;
+    Ok(OwnKey { name: name.to_owned(), pem })
+}
+
+struct Build<'a> {
+    request: &'a AlpineRequest,
+    /// What is to be installed.
+    world: Vec<Dependency>,
+    keys: Vec<OwnKey>,
+    to: Assembly<'a>,
+}
+
+impl Build<'_> {
+    fn run(&self, id: ImageId, agent: &[u8]) -> Result<Image, BuildError> {
+        let (to, request) = (&self.to, self.request);
+        let opencode = self.opencode()?;
+
+        to.stage("index")?;
+        let mirror = request.mirror.as_deref().unwrap_or(DEFAULT_MIRROR).trim_end_matches('/');
+        let folder = format!("{mirror}/{}", request.release);
+        let repositories = Repositories::fetch(to, &folder, &self.keys()?)?;
+        let chosen =
+            resolve(repositories.records(), ARCH, &self.world).map_err(AlpineError::from)?;
+
+        to.stage("packages")?;
+        let packages = packages::get(to, &repositories.wanted(&chosen))?;
+        let installed: Vec<_> = packages.iter().map(packages::Had::installed).collect();
+        let database = database(&installed, &self.world, ARCH).map_err(AlpineError::from)?;
+
+        to.stage("kernel")?;
+        let missing = || BuildError::Missing(format!("package {KERNEL}"));
+        let kernel = packages.iter().find(|package| package.record.name == KERNEL);
+        let kernel = kernel::read(kernel.ok_or_else(missing)?)?;
+        to.save(files::KERNEL, &kernel.vmlinux)?;
+        to.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
+
+        to.stage("rootfs")?;
+        let layers = layers::of(&packages, &database.superseded)?;
+        let mut root = Root::read(&layers, &Limits::default(), &to.env.cancel)?;
+        self.add_contents(
+            &mut root,
+            &folder,
+            &packages,
+            &database,
+            &installed,
+            opencode.as_deref(),
+        )?;
+        let additions = Additions {
+            init: Init::OpenRc,
+            agent,
+            modules: (&kernel.release, &[]),
+            created_at: request.created_at,
+        };
+        let rootfs_size = to.rootfs(&mut root, &additions, request.size)?;
+
+        to.stage("describe")?;
+        to.describe(Described {
+            id,
+            name: request.name.clone(),
+            source: Source::Alpine { release: request.release.clone() },
+            created_at: request.created_at,
+            kernel_release: kernel.release,
+            boot_args: bootargs::SHARED.to_owned(),
+            init: Init::OpenRc,
+            rootfs_size,
+            opencode: request.opencode.then(|| opencode::MUSL.version.to_owned()),
+        })
+    }
+
+    fn opencode(&self) -> Result<Option<PathBuf>, BuildError> {
+        if !self.request.opencode {
+            return Ok(None);
+        }
+        self.to.stage("opencode")?;
+        let (cache, cancel) = (self.to.env.cache, &self.to.env.cancel);
+        std::fs::create_dir_all(cache).map_err(BuildError::io("make the folder", cache))?;
+        let progress = |done, total| self.to.reporter.progress(done, total);
+        Ok(Some(opencode::download(&opencode::MUSL, cache, cancel, &progress)?))
+    }
+
+    /// All keys that are trusted.
+    fn keys(&self) -> Result<Keys, AlpineError> {
+        let mut keys = Keys::alpine_x86_64()?;
+        for key in &self.keys {
+            keys.add(&key.name, &key.pem)?;
+        }
+        Ok(keys)
+    }
+
+    /// Lays over the packages what is banger's own.
+    fn add_contents(
+        &self,
+        root: &mut Root,
+        repositories: &str,
+        packages: &[packages::Had<'_>],
+        database: &Database,
+        installed: &[Installed<'_>],
+        opencode: Option<&Path>,
+    ) -> Result<(), BuildError> {
+        let contents = Contents {
+            repositories,
+            keys: &self.keys,
+            database,
+            installed,
+            links: contents::links(packages, &|path| root.has(path))?,
+            opencode,
+        };
+        let layer = self.to.scratch.join("alpine.tar");
+        contents.write(&layer, self.request.created_at, &|path| root.has(path))?;
+        root.push(&layers::layer(&layer)?, &self.to.env.cancel)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> AlpineRequest {
+        AlpineRequest {
+            name: "alpine".parse().unwrap(),
+            release: DEFAULT_RELEASE.to_owned(),
+            mirror: None,
+            keys: Vec::new(),
+            packages: Vec::new(),
+            size: None,
+            opencode: false,
+            created_at: 0,
+        }
+    }
+
+    #[test]
+    fn a_request_adds_to_what_every_image_has() {
+        let packages = ["curl", "kmod>30", "!openssl"].map(str::to_owned).to_vec();
+        let world = check(&AlpineRequest { packages, opencode: true, ..request() }).unwrap();
+        let world: Vec<_> = world.iter().map(ToString::to_string).collect();
+        insta::assert_snapshot!(world.join(" "), @"alpine-base ca-certificates e2fsprogs iproute2 linux-virt openssh libgcc libstdc++ curl kmod>30 !openssl");
+    }
+
+    #[test]
+    fn a_request_that_makes_no_sense_is_refused() {
+        let packages = |name: &str| vec![name.to_owned()];
+        let wrong = [
+            AlpineRequest { release: "3.22".to_owned(), ..request() },
+            AlpineRequest { release: "v3/../..".to_owned(), ..request() },
+            AlpineRequest { mirror: Some("ftp://mirror.example".to_owned()), ..request() },
+            AlpineRequest { mirror: Some("http://mirror.example/ x".to_owned()), ..request() },
+            AlpineRequest { packages: packages("curl wget"), ..request() },
+            AlpineRequest { packages: packages("curl@edge"), ..request() },
+        ];
+        let said = wrong.map(|request| check(&request).unwrap_err().to_string());
+        insta::assert_snapshot!(said.join("\n"), @"
+        '3.22' is not a release of Alpine: expected a name such as v3.22 or edge
+        'v3/../..' is not a release of Alpine: expected a name such as v3.22 or edge
+        'ftp://mirror.example' is not a mirror: expected a URL of http or https
+        'http://mirror.example/ x' is not a mirror: expected a URL of http or https
+        'curl wget' is not a package: expected a name as apk knows it
+        'curl@edge' is not a package: expected a name as apk knows it
+        ");
+    }
+}
