@@ -180,13 +180,23 @@ impl Fetch<'_> {
         let Some(mut part) = self.lock()? else {
             return Ok(());
         };
+        let done = self.attempts(&mut part);
+        // An empty file is no beginning of anything.
+        if done.is_err() && part.metadata().is_ok_and(|part| part.len() == 0) {
+            // What it failed for is told.
+            let _ = std::fs::remove_file(self.part);
+        }
+        done
+    }
+
+    fn attempts(&self, part: &mut File) -> Result<(), FetchError> {
         let mut reason = String::new();
         for attempt in 0..TRIES {
             if attempt > 0 {
                 sleep(TICK * 2_u32.pow(attempt));
             }
-            match self.attempt(&mut part) {
-                Ok(()) => return self.settle(&mut part),
+            match self.attempt(part) {
+                Ok(()) => return self.settle(part),
                 Err(Stop::Final(error)) => return Err(error),
                 Err(Stop::Retry(why)) => reason = why,
             }

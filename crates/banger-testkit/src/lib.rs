@@ -7,7 +7,7 @@
 //! made to fail.
 //!
 //! A [`Registry`] is a real one, of images for containers; a [`Mirror`] serves the packages of a
-//! distribution.
+//! distribution, and an [`ApkRepository`] is one of Alpine's.
 
 mod faults;
 mod guest;
@@ -21,6 +21,7 @@ mod world;
 pub use faults::{Fault, Faults};
 pub use host::{Host, Root};
 pub use life::Life;
+pub use mirror::alpine::{Apk, ApkFile, ApkRepository};
 pub use mirror::{Mirror, Trouble};
 pub use programs::Programs;
 pub use registry::{Registry, others};
