@@ -57,7 +57,7 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
 
     banger.ok(&[&["vm", "create", "alp", "--image", "alpine"], &PLAIN[..]].concat());
     let exec = |script: &str| banger.ok(&["vm", "exec", "alp", "--", script]);
-    let identity = exec("hostname; ip -br -4 address show eth0 | awk '{print $3}'; uname -r");
+    let identity = exec("hostname; ip -o -4 address show eth0 | awk '{print $4}'; uname -r");
     let release = shown["boot_set"]["kernel_release"].as_str().unwrap();
     assert_eq!(identity, format!("alp\n10.0.2.15/24\n{release}"));
     let services = exec("rc-status --all --nocolor | tr -s ' '");
@@ -75,8 +75,8 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     let provision = "sh /usr/lib/banger/provision && cat /etc/hello /etc/triggered";
     assert_eq!(exec(provision), format!("1.0-r0 /\n/lib/modules/{release}"));
     assert_eq!(
-        exec("ls /usr/lib/banger; readlink /bin/cal"),
-        "banger-agent\nbootstrap\n/bin/busybox"
+        exec("ls /usr/lib/banger; command -v /bin/cal"),
+        "banger-agent\nbootstrap\n/bin/cal"
     );
     banger.ok(&["vm", "restart", "alp", "--wait", "ssh"]);
     assert_eq!(exec("hello; cat /etc/hello"), "hello\n1.0-r0 /");

@@ -16,8 +16,13 @@ use super::plain::{Plain, tool};
 pub const RELEASE: &str = "v3.22";
 
 /// Where base and packages have the same folders by different names.
-const LINKS: [(&str, &str); 4] =
-    [("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64"), ("sbin", "usr/sbin")];
+const LINKS: [(&str, &str); 5] = [
+    ("bin", "usr/bin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
+    ("sbin", "usr/sbin"),
+    ("var/run", "/run"),
+];
 const FOLDERS: [&str; 19] = [
     "dev",
     "etc",
@@ -156,7 +161,10 @@ fn packages(dir: &Path) -> Vec<Apk> {
     let of_system = |path: &str, text: &str| ApkFile::text(path, 0o644, text);
     let data = vec![
         of_system("etc/passwd", PASSWD),
+        of_system("etc/fstab", ""),
         of_system("etc/group", GROUP),
+        // Debian's OpenRC wants it.
+        of_system("etc/insserv.conf", ""),
         text("etc/shadow", 0o640, "root:*::0:::::\nsshd:!::0:::::\nnobody:!::0:::::\n"),
         of_system("etc/hosts", "127.0.0.1 localhost\n"),
         of_system("etc/motd", "alpine\n"),
