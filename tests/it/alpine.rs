@@ -71,6 +71,9 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     let known = ["main", "community"].map(|name| format!("{}/{RELEASE}/{name}\n", mirror.url));
     assert_eq!(repositories, format!("{}{}", known.concat(), ApkRepository::KEY));
 
+    // 'apk upgrade' leaves the modules of the kernel that is booted.
+    assert_eq!(exec("grep linux /etc/apk/world"), "linux-virt=1.0-r0");
+
     // The scripts of the packages are run where they belong, and once.
     let provision = "sh /usr/lib/banger/provision && cat /etc/hello /etc/triggered";
     assert_eq!(exec(provision), format!("1.0-r0 /\n/lib/modules/{release}"));

@@ -22,7 +22,7 @@ use banger_core::image::{Image, Init, Source, files};
 use banger_core::name::Name;
 use banger_core::size::Size;
 
-use crate::apk::dependency::Dependency;
+use crate::apk::dependency::{Dependency, Op};
 use crate::apk::installed::{Database, Installed, database};
 use crate::apk::keys::Keys;
 use crate::apk::resolve::resolve;
@@ -136,6 +136,17 @@ fn check(request: &AlpineRequest) -> Result<Vec<Dependency>, BuildError> {
     Ok(world)
 }
 
+/// What is wanted, the kernel as it is: its modules must stay as long as the image boots it, and so
+/// `apk upgrade` must not replace them.
+fn pinned(mut world: Vec<Dependency>, installed: &[Installed<'_>]) -> Vec<Dependency> {
+    let kernel = installed.iter().find(|package| package.record.name == KERNEL);
+    for wanted in world.iter_mut().filter(|wanted| wanted.name == KERNEL) {
+        let version = kernel.map(|kernel| kernel.record.version.clone());
+        wanted.constraint = version.map(|version| (Op::Equal, version));
+    }
+    world
+}
+
 fn own_key(path: &Path) -> Result<OwnKey, BuildError> {
     let pem = std::fs::read(path).map_err(BuildError::io("read the key", path))?;
     let name = path.file_name().and_then(|name| name.to_str());
@@ -169,7 +180,8 @@ impl Build<'_> {
         to.stage("packages")?;
         let packages = packages::get(to, &repositories.wanted(&chosen))?;
         let installed: Vec<_> = packages.iter().map(packages::Had::installed).collect();
-        let database = database(&installed, &self.world, ARCH).map_err(AlpineError::from)?;
+        let world = pinned(self.world.clone(), &installed);
+        let database = database(&installed, &world, ARCH).map_err(AlpineError::from)?;
 
         to.stage("kernel")?;
         let missing = || BuildError::Missing(format!("package {KERNEL}"));

@@ -202,6 +202,8 @@ fn packages(dir: &Path) -> Vec<Apk> {
             provider_priority: 900,
             ..package("mkinitfs", "", mkinitfs)
         },
+        package("libgcc", "so:libc.so.6", Vec::new()),
+        package("libstdc++", "libgcc", Vec::new()),
         Apk { provides: "so:libc.so.6=6", ..package("musl", "", take("musl", Vec::new())) },
         package("openrc", "so:libc.so.6", take("openrc", Vec::new())),
         package("openssh", "openssh-server", Vec::new()),
