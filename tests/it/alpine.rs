@@ -61,10 +61,11 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     let release = shown["boot_set"]["kernel_release"].as_str().unwrap();
     assert_eq!(identity, format!("alp\n10.0.2.15/24\n{release}"));
     let services = exec("rc-status --all --nocolor | tr -s ' '");
-    for service in ["sshd", "banger-agent", "banger-bootstrap"] {
+    for service in ["sshd", "syslog", "localmount", "banger-agent", "banger-bootstrap"] {
         let started = |line: &str| line.contains(&format!(" {service} [ started"));
         assert!(services.lines().any(started), "{service}: {services}");
     }
+    assert!(!services.contains("hwclock"), "{services}");
     assert_eq!(exec("cat /proc/1/comm /etc/motd; readlink /bin/sh"), "init\nalpine\n/bin/busybox");
     assert_eq!(exec("/sbin/modprobe dummy && ls /etc/ssh/ssh_host_*.pub | wc -l"), "1");
     let repositories = exec("cat /etc/apk/repositories; ls /etc/apk/keys");

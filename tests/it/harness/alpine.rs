@@ -94,6 +94,22 @@ start_pre() {
 }
 "#;
 
+/// Needs, as Alpine's does, what no VM of banger's has to start.
+const SYSLOG: &str = r#"#!/sbin/openrc-run
+command=/sbin/syslogd
+command_args="$SYSLOGD_OPTS -n"
+command_background=true
+pidfile=/run/syslogd.pid
+
+depend() {
+    need clock hostname localmount
+    provide logger
+}
+"#;
+const CLOCK: &str = "#!/sbin/openrc-run\ndepend() { provide clock; }\nstart() { return 1; }\n";
+const HOSTNAME: &str = "#!/sbin/openrc-run\nstart() { return 1; }\n";
+const LOCALMOUNT: &str = "#!/sbin/openrc-run\nstart() { return 0; }\n";
+
 /// Makes the mirror once and keeps it for later runs; its folder.
 pub fn alpine_mirror() -> PathBuf {
     static TURN: Mutex<()> = Mutex::new(());
@@ -175,7 +191,7 @@ fn packages(dir: &Path) -> Vec<Apk> {
     };
     let list = list(APPLETS, "bin") + &list(SYSTEM_APPLETS, "sbin");
     let list = vec![of_system("etc/busybox-paths.d/busybox", &list)];
-    let base = "alpine-baselayout busybox openrc";
+    let base = "alpine-baselayout busybox busybox-openrc";
     let config = of_system("etc/ssh/sshd_config", "Include /etc/ssh/sshd_config.d/*.conf\n");
     let certificates = vec![of_system("etc/ssl/certs/ca.pem", "none\n")];
     let filesystems = vec![of_system("usr/share/e2fsprogs/about", "none\n")];
@@ -188,6 +204,18 @@ fn packages(dir: &Path) -> Vec<Apk> {
             scripts: vec![("post-install", "#!/bin/sh\n/bin/busybox --install -s\n".to_owned())],
             ..package("busybox", "", take("busybox", list))
         },
+        package(
+            "busybox-openrc",
+            "busybox openrc",
+            [
+                ("syslog", SYSLOG),
+                ("hwclock", CLOCK),
+                ("hostname", HOSTNAME),
+                ("localmount", LOCALMOUNT),
+            ]
+            .map(|(name, script)| text(&format!("etc/init.d/{name}"), 0o755, script))
+            .into(),
+        ),
         package("ca-certificates", "", certificates),
         package("e2fsprogs", "", filesystems),
         package("iproute2", "so:libc.so.6", take("iproute2", Vec::new())),

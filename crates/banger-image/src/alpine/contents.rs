@@ -40,6 +40,13 @@ const SSHD: &str = "\
 sshd_disable_keygen=yes
 ";
 
+/// The log is needed sooner than what sets a clock, of which a VM may have none.
+const SYSLOG: &str = "\
+# Clock and host name are banger's.
+SYSLOGD_OPTS=-t
+rc_need=\"!clock !hostname\"
+";
+
 /// The kernel and the initramfs are the image's, outside of the root.
 const MKINITFS: &str = "\
 # This VM is not booted from /boot.
@@ -158,7 +165,11 @@ impl Contents<'_> {
     }
 
     fn services(&self, has: &dyn Fn(&str) -> bool) -> Vec<(&'static str, u32, &'static str)> {
-        let mut files = vec![("etc/inittab", 0o644, INITTAB), ("etc/conf.d/sshd", 0o644, SSHD)];
+        let mut files = vec![
+            ("etc/inittab", 0o644, INITTAB),
+            ("etc/conf.d/sshd", 0o644, SSHD),
+            ("etc/conf.d/syslog", 0o644, SYSLOG),
+        ];
         if has("/etc/mkinitfs/mkinitfs.conf") {
             files.push(("etc/mkinitfs/mkinitfs.conf", 0o644, MKINITFS));
         }
