@@ -37,7 +37,8 @@ use repositories::Repositories;
 pub use request::AlpineRequest;
 use request::{KERNEL, OwnKey, check, own_key};
 
-/// The release when none is asked for; supported until May 2027 (alpinelinux.org/releases).
+/// The release when none is asked for; supported until 2027-05-01 (the repository
+/// `endoflife-date/endoflife.date`, file `products/alpine-linux.md`).
 pub const DEFAULT_RELEASE: &str = "v3.22";
 /// Where its packages come from when nothing else is asked for.
 pub const DEFAULT_MIRROR: &str = "https://dl-cdn.alpinelinux.org/alpine";

@@ -110,6 +110,18 @@ const CLOCK: &str = "#!/sbin/openrc-run\ndepend() { provide clock; }\nstart() { 
 const HOSTNAME: &str = "#!/sbin/openrc-run\nstart() { return 1; }\n";
 const LOCALMOUNT: &str = "#!/sbin/openrc-run\nstart() { return 0; }\n";
 
+/// The agent is among those that are ended.
+const KILLPROCS: &str = "#!/sbin/openrc-run\nstart() { kill_all 15; sleep 1; kill_all 9; }\n";
+const MOUNT_RO: &str = r#"#!/sbin/openrc-run
+depend() {
+    need killprocs savecache
+}
+
+start() {
+    mount -o remount,ro /
+}
+"#;
+
 /// Makes the mirror once and keeps it for later runs; its folder.
 pub fn alpine_mirror() -> PathBuf {
     static TURN: Mutex<()> = Mutex::new(());
@@ -233,7 +245,17 @@ fn packages(dir: &Path) -> Vec<Apk> {
         package("libgcc", "so:libc.so.6", Vec::new()),
         package("libstdc++", "libgcc", Vec::new()),
         Apk { provides: "so:libc.so.6=6", ..package("musl", "", take("musl", Vec::new())) },
-        package("openrc", "so:libc.so.6", take("openrc", Vec::new())),
+        package(
+            "openrc",
+            "so:libc.so.6",
+            take(
+                "openrc",
+                vec![
+                    text("etc/init.d/killprocs", 0o755, KILLPROCS),
+                    text("etc/init.d/mount-ro", 0o755, MOUNT_RO),
+                ],
+            ),
+        ),
         package("openssh", "openssh-server", Vec::new()),
         package("openssh-server", "so:libc.so.6", take("openssh-server", vec![config])),
         Apk {
