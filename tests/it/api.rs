@@ -237,6 +237,10 @@ fn the_api_is_as_it_is_described() {
     for (body, status) in [
         (json!({ "files": { "name": "x", "rootfs": "x", "kernel": "/x" } }), 400),
         (json!({ "void": { "name": "x", "keys": ["x"], "opencode": false } }), 400),
+        (
+            json!({ "alpine": { "name": "x", "release": "v3.22", "keys": ["x"], "opencode": false } }),
+            400,
+        ),
         (json!({ "vm": { "name": "x", "vm": "none" } }), 404),
         (json!({ "image": { "name": "x", "image": "debian", "size": 1_u64 << 30 } }), 400),
         (json!({ "registry": { "name": "x", "reference": "A B" } }), 400),

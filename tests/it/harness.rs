@@ -1,5 +1,6 @@
 //! A banger of its own for each test: folders, daemon, image, user.
 
+mod alpine;
 mod base;
 mod lab;
 mod plain;
@@ -18,6 +19,7 @@ use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 use rustix::process::Signal;
 use serde_json::Value;
 
+pub use alpine::{RELEASE as ALPINE_RELEASE, alpine_mirror};
 pub use base::{Stock, copy_tree};
 pub use lab::Lab;
 pub use plain::{Plain, tool};

@@ -1,6 +1,7 @@
 //! One binary for all integration tests, so that they link once and share
 //! what is slow to make. They read like a transcript of somebody at work.
 
+mod alpine;
 mod api;
 mod bad_client;
 mod bad_guest;

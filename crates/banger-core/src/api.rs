@@ -123,6 +123,8 @@ pub enum MakeImage {
     Debian(BuildDebian),
     /// Of a release of Void Linux and the packages that its repository has.
     Void(BuildVoid),
+    /// Of Alpine's packages.
+    Alpine(BuildAlpine),
     /// Of files that stay where they lie.
     Files(RegisterImage),
     /// Of the root of a VM, which must be stopped.
@@ -244,6 +246,31 @@ pub struct BuildDebian {
     /// Where packages come from; none is Debian's public mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<String>,
+    /// Whether the opencode server is put in.
+    pub opencode: bool,
+}
+
+/// An image of Alpine's packages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BuildAlpine {
+    /// Its name.
+    pub name: Name,
+    /// The release, as its folder on a mirror is called: `v3.22`, `edge` …
+    pub release: String,
+    /// Where packages come from, a URL; none is Alpine's public mirror.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<String>,
+    /// Public keys to trust beyond Alpine's: absolute paths of files, on the daemon's host, that
+    /// have the names by which the mirror signs.
+    #[serde(default)]
+    pub keys: Vec<String>,
+    /// Packages beyond the standard ones.
+    #[serde(default)]
+    pub packages: Vec<String>,
+    /// The root file system's size, in bytes; none is 4 GiB, or more if the packages have more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<Size>,
     /// Whether the opencode server is put in.
     pub opencode: bool,
 }

@@ -131,6 +131,11 @@ pub enum Source {
         /// The suite: `bookworm`, `trixie` …
         suite: String,
     },
+    /// Packages of Alpine.
+    Alpine {
+        /// The release: `v3.22`, `edge` …
+        release: String,
+    },
     /// A release of Void Linux, with the packages that its repository had.
     Void {
         /// The date of the release: `20250202`.

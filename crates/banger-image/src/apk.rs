@@ -20,4 +20,4 @@ pub mod stream;
 pub mod version;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;

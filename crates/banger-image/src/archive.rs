@@ -1,5 +1,6 @@
-//! Tar files of banger's own, whose files are root's.
+//! Tar files of banger's own, whose files are root's; and files out of others'.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -97,6 +98,29 @@ impl Archive {
         header.set_gid(0);
         header
     }
+}
+
+/// The regular files of a tar file whose paths are wanted.
+pub(crate) fn members(
+    tar: &Path,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
+    let read = || {
+        let mut found = BTreeMap::new();
+        let mut archive = tar::Archive::new(File::open(tar)?);
+        for entry in archive.entries_with_seek()? {
+            let mut entry = entry?;
+            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let path = path.trim_start_matches("./");
+            if entry.header().entry_type().is_file() && wanted(path) {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content)?;
+                found.insert(path.to_owned(), content);
+            }
+        }
+        Ok(found)
+    };
+    read().map_err(BuildError::io("read", tar))
 }
 
 #[cfg(test)]

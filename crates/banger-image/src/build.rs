@@ -133,6 +133,9 @@ pub enum BuildError {
         /// What it lacks.
         why: String,
     },
+    /// Packages of Alpine cannot be used.
+    #[error(transparent)]
+    Alpine(#[from] crate::alpine::AlpineError),
     /// Docker's configuration cannot be used.
     #[error(transparent)]
     Auth(#[from] crate::oci::auth::AuthError),

@@ -104,7 +104,7 @@ impl Build<'_> {
             boot_args: bootargs::SHARED.to_owned(),
             init: Init::Systemd,
             rootfs_size: request.size,
-            opencode: request.opencode.then(|| opencode::VERSION.to_owned()),
+            opencode: request.opencode.then(|| opencode::GLIBC.version.to_owned()),
         };
         to.describe(known, Some(list))
     }
@@ -117,7 +117,7 @@ impl Build<'_> {
         let cache = self.to.env.cache;
         std::fs::create_dir_all(cache).map_err(BuildError::io("make the folder", cache))?;
         let progress = |done, total| self.to.reporter.progress(done, total);
-        Ok(Some(opencode::download(cache, &self.to.env.cancel, &progress)?))
+        Ok(Some(opencode::download(&opencode::GLIBC, cache, &self.to.env.cancel, &progress)?))
     }
 }
 

@@ -98,6 +98,22 @@ pub fn fetch(
     fetch_by(download, None, &|range| get(download.url, range), cancel, progress)
 }
 
+/// Downloads a file that has no checksum, of at most `size` bytes. The caller must not have it yet,
+/// must know what is in it by other means, and remove it if that is wrong.
+///
+/// # Errors
+/// The download failed or was cancelled, or it has more bytes.
+pub(crate) fn fetch_unchecked(
+    url: &str,
+    file: &Path,
+    size: u64,
+    cancel: &Cancel,
+    progress: &dyn Fn(u64, Option<u64>),
+) -> Result<(), FetchError> {
+    let target = Target { url, file, checksum: None, size: Some(size) };
+    target.fetch(&|range| get(url, range), cancel, progress)
+}
+
 /// Asks for a file, with a `Range` if a part of it is there; or says why the connection failed.
 pub(crate) type Ask<'a> = &'a dyn Fn(Option<String>) -> Result<Response<Body>, String>;
 
@@ -109,9 +125,8 @@ pub(crate) fn fetch_by(
     cancel: &Cancel,
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<(), FetchError> {
-    let mut path = download.file.as_os_str().to_owned();
-    path.push(".part");
-    Fetch { download, size, ask, part: Path::new(&path), cancel, progress }.run()
+    let Download { url, file, checksum } = *download;
+    Target { url, file, checksum: Some(checksum), size }.fetch(ask, cancel, progress)
 }
 
 /// A plain request.
@@ -122,9 +137,30 @@ pub(crate) fn get(url: &str, range: Option<String>) -> Result<Response<Body>, St
     request.call().map_err(|error| error.to_string())
 }
 
-struct Fetch<'a> {
-    download: &'a Download<'a>,
+/// A file to download, with what is known of it.
+#[derive(Clone, Copy)]
+struct Target<'a> {
+    url: &'a str,
+    file: &'a Path,
+    checksum: Option<&'a Checksum>,
     size: Option<u64>,
+}
+
+impl Target<'_> {
+    fn fetch(
+        self,
+        ask: Ask<'_>,
+        cancel: &Cancel,
+        progress: &dyn Fn(u64, Option<u64>),
+    ) -> Result<(), FetchError> {
+        let mut path = self.file.as_os_str().to_owned();
+        path.push(".part");
+        Fetch { target: self, ask, part: Path::new(&path), cancel, progress }.run()
+    }
+}
+
+struct Fetch<'a> {
+    target: Target<'a>,
     ask: Ask<'a>,
     part: &'a Path,
     cancel: &'a Cancel,
@@ -145,29 +181,39 @@ impl Fetch<'_> {
         let Some(mut part) = self.lock()? else {
             return Ok(());
         };
+        let done = self.attempts(&mut part);
+        // An empty file is no beginning of anything.
+        if done.is_err() && part.metadata().is_ok_and(|part| part.len() == 0) {
+            // What it failed for is told.
+            let _ = std::fs::remove_file(self.part);
+        }
+        done
+    }
+
+    fn attempts(&self, part: &mut File) -> Result<(), FetchError> {
         let mut reason = String::new();
         for attempt in 0..TRIES {
             if attempt > 0 {
                 sleep(TICK * 2_u32.pow(attempt));
             }
-            match self.attempt(&mut part) {
-                Ok(()) => return self.settle(&mut part),
+            match self.attempt(part) {
+                Ok(()) => return self.settle(part),
                 Err(Stop::Final(error)) => return Err(error),
                 Err(Stop::Retry(why)) => reason = why,
             }
         }
-        Err(FetchError::Transport { url: self.download.url.to_owned(), reason })
+        Err(FetchError::Transport { url: self.target.url.to_owned(), reason })
     }
 
     /// Whether the file is there and right.
     fn is_there(&self) -> Result<bool, FetchError> {
-        match File::open(self.download.file) {
+        match File::open(self.target.file) {
             Ok(mut file) => {
-                let found = self.digest(&mut file, self.download.file)?;
-                Ok(found == *self.download.checksum)
+                let Some(checksum) = self.target.checksum else { return Ok(true) };
+                Ok(self.digest(checksum, &mut file, self.target.file)? == *checksum)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(FetchError::Io { path: self.download.file.to_owned(), source }),
+            Err(source) => Err(FetchError::Io { path: self.target.file.to_owned(), source }),
         }
     }
 
@@ -200,7 +246,7 @@ impl Fetch<'_> {
         self.check_cancel().map_err(Stop::Final)?;
         let io = |source| Stop::Final(self.io(source));
         let mut have = part.seek(SeekFrom::End(0)).map_err(io)?;
-        let url = self.download.url;
+        let url = self.target.url;
         let range = (have > 0).then(|| format!("bytes={have}-"));
         let mut response = (self.ask)(range).map_err(Stop::Retry)?;
         let status = response.status().as_u16();
@@ -237,7 +283,7 @@ impl Fetch<'_> {
                 io(source)
             })?;
             have += n as u64;
-            if let Some(size) = self.size.filter(|size| have > *size) {
+            if let Some(size) = self.target.size.filter(|size| have > *size) {
                 std::fs::remove_file(self.part).map_err(io)?;
                 return Err(Stop::Final(FetchError::TooLong { url: url.to_owned(), size }));
             }
@@ -250,23 +296,26 @@ impl Fetch<'_> {
 
     /// Checks what was downloaded and gives it its name.
     fn settle(&self, part: &mut File) -> Result<(), FetchError> {
-        let found = self.digest(part, self.part)?;
-        let expected = self.download.checksum.clone();
-        if found != expected {
-            std::fs::remove_file(self.part).map_err(|source| self.io(source))?;
-            return Err(FetchError::Mismatch {
-                url: self.download.url.to_owned(),
-                expected,
-                found,
-            });
+        if let Some(expected) = self.target.checksum {
+            let found = self.digest(expected, part, self.part)?;
+            if found != *expected {
+                std::fs::remove_file(self.part).map_err(|source| self.io(source))?;
+                let (url, expected) = (self.target.url.to_owned(), expected.clone());
+                return Err(FetchError::Mismatch { url, expected, found });
+            }
         }
         part.sync_all().map_err(|source| self.io(source))?;
-        std::fs::rename(self.part, self.download.file).map_err(|source| self.io(source))
+        std::fs::rename(self.part, self.target.file).map_err(|source| self.io(source))
     }
 
-    fn digest(&self, file: &mut File, path: &Path) -> Result<Checksum, FetchError> {
+    fn digest(
+        &self,
+        checksum: &Checksum,
+        file: &mut File,
+        path: &Path,
+    ) -> Result<Checksum, FetchError> {
         let io = |source| FetchError::Io { path: path.to_owned(), source };
-        let mut digest = self.download.checksum.start();
+        let mut digest = checksum.start();
         let mut buffer = vec![0; 1 << 20];
         file.seek(SeekFrom::Start(0)).map_err(io)?;
         loop {
@@ -280,7 +329,7 @@ impl Fetch<'_> {
 
     fn check_cancel(&self) -> Result<(), FetchError> {
         if self.cancel.is_cancelled() {
-            return Err(FetchError::Cancelled(self.download.url.to_owned()));
+            return Err(FetchError::Cancelled(self.target.url.to_owned()));
         }
         Ok(())
     }

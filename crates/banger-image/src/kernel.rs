@@ -1,10 +1,9 @@
 //! The kernel in a tar file of unpacked packages, with the modules that the initramfs needs.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 
+use crate::archive::members;
 use crate::build::BuildError;
 use crate::{modules, vmlinux};
 
@@ -65,38 +64,13 @@ pub(crate) fn take(
     found.remove(path).ok_or_else(|| BuildError::Missing(path.to_owned()))
 }
 
-/// The regular files of a tar file whose paths are wanted.
-///
-/// # Errors
-/// It cannot be read.
-pub(crate) fn members(
-    tar: &Path,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<BTreeMap<String, Vec<u8>>, BuildError> {
-    let read = || {
-        let mut found = BTreeMap::new();
-        let mut archive = tar::Archive::new(File::open(tar)?);
-        for entry in archive.entries_with_seek()? {
-            let mut entry = entry?;
-            let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-            let path = path.trim_start_matches("./");
-            if entry.header().entry_type().is_file() && wanted(path) {
-                let mut content = Vec::new();
-                entry.read_to_end(&mut content)?;
-                found.insert(path.to_owned(), content);
-            }
-        }
-        Ok(found)
-    };
-    read().map_err(BuildError::io("read", tar))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::decompress::Format;
     use crate::decompress::tests::compress;
     use crate::elf::tests::kernel as elf;
+    use std::fs::File;
 
     #[test]
     fn the_kernel_and_its_modules_come_out_of_the_tar() {

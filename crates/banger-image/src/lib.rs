@@ -1,10 +1,11 @@
 //! Making managed images: a root file system and the boot set that boots it.
 //!
 //! The pure parts (archives, kernels, module order, package lists) take bytes
-//! and give bytes; [`debian`] puts them together, and runs every program
+//! and give bytes; [`debian`], [`alpine`] and [`container`] put them together, and run every program
 //! through [`banger_exec::Runner`]. All of it is synchronous.
 #![forbid(unsafe_code)]
 
+pub mod alpine;
 pub mod apk;
 mod archive;
 mod assemble;

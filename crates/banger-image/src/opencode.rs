@@ -1,4 +1,4 @@
-//! The opencode server, pinned: one version, one checksum.
+//! The opencode server, pinned: of each build one version, one checksum.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,12 +10,30 @@ use flate2::read::GzDecoder;
 use crate::checksum::InvalidChecksum;
 use crate::fetch::{Download, FetchError, fetch};
 
-/// The package: the build for glibc that needs no AVX2.
-pub const PACKAGE: &str = "opencode-linux-x64-baseline";
-/// Its version.
-pub const VERSION: &str = "1.18.33";
-/// Its checksum, as the npm registry has it.
-pub const INTEGRITY: &str = "sha512-1KQGBiiDDeL/VHHbHkOvvFo8Jr97WT5+C1tear+p7IcDTnXgVHXqIjU4O4jM4mHQzykTP2i884FCnW5LDa+zCA==";
+/// A build of the server, as npm's registry has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Package {
+    /// Its name.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+    /// Its checksum.
+    pub integrity: &'static str,
+}
+
+/// The build for glibc that needs no AVX2.
+pub const GLIBC: Package = Package {
+    name: "opencode-linux-x64-baseline",
+    version: "1.18.33",
+    integrity: "sha512-1KQGBiiDDeL/VHHbHkOvvFo8Jr97WT5+C1tear+p7IcDTnXgVHXqIjU4O4jM4mHQzykTP2i884FCnW5LDa+zCA==",
+};
+
+/// The same for musl; it needs `libgcc` and `libstdc++`.
+pub const MUSL: Package = Package {
+    name: "opencode-linux-x64-baseline-musl",
+    version: "1.18.32",
+    integrity: "sha512-HGa9YBUBdc+qAyC9U8zXUht5qbTufOABOfSwmhukmzl9uMtuGoUovCzilwxytH0mTr/prUT/LAqWcXXoPXjRoA==",
+};
 
 const REGISTRY: &str = "https://registry.npmjs.org";
 const BINARY: &str = "package/bin/opencode";
@@ -40,19 +58,20 @@ pub enum OpencodeError {
     },
 }
 
-/// Downloads the package into `cache` unless it is there; returns its path.
+/// Downloads a package into `cache` unless it is there; returns its path.
 ///
 /// # Errors
 /// The download failed, was cancelled, or is not the pinned package.
 pub fn download(
+    package: &Package,
     cache: &Path,
     cancel: &Cancel,
     progress: &dyn Fn(u64, Option<u64>),
 ) -> Result<PathBuf, OpencodeError> {
-    let name = format!("{PACKAGE}-{VERSION}.tgz");
-    let file = cache.join(&name);
-    let url = format!("{}/{PACKAGE}/-/{name}", registry());
-    fetch(&Download { url: &url, file: &file, checksum: &INTEGRITY.parse()? }, cancel, progress)?;
+    let file = cache.join(format!("{}-{}.tgz", package.name, package.version));
+    let url = format!("{0}/{1}/-/{1}-{2}.tgz", registry(), package.name, package.version);
+    let checksum = package.integrity.parse()?;
+    fetch(&Download { url: &url, file: &file, checksum: &checksum }, cancel, progress)?;
     Ok(file)
 }
 
@@ -107,7 +126,9 @@ mod tests {
         assert_eq!(registry_in("registry=${HOST}/npm\n"), None);
         let npmrc = "registry=http://old.example/\n registry = \"https://new.example/npm/\"\n";
         assert_eq!(registry_in(npmrc), Some("https://new.example/npm"));
-        assert!(INTEGRITY.parse::<crate::checksum::Checksum>().is_ok());
+        for package in [GLIBC, MUSL] {
+            assert!(package.integrity.parse::<crate::checksum::Checksum>().is_ok());
+        }
     }
 
     #[test]

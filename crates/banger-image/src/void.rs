@@ -182,7 +182,7 @@ impl Build<'_> {
             boot_args: bootargs::SHARED.to_owned(),
             init: Init::Runit,
             rootfs_size,
-            opencode: request.opencode.then(|| opencode::VERSION.to_owned()),
+            opencode: request.opencode.then(|| opencode::GLIBC.version.to_owned()),
         };
         to.describe(known, to.packages()?)
     }
@@ -201,7 +201,12 @@ impl Build<'_> {
         }
         self.to.stage("opencode")?;
         let progress = |done, total| self.to.reporter.progress(done, total);
-        Ok(Some(opencode::download(self.to.env.cache, &self.to.env.cancel, &progress)?))
+        Ok(Some(opencode::download(
+            &opencode::GLIBC,
+            self.to.env.cache,
+            &self.to.env.cancel,
+            &progress,
+        )?))
     }
 }
 

@@ -7,7 +7,8 @@
 //! made to fail.
 //!
 //! A [`Registry`] is a real one, of images for containers; a [`Mirror`] serves the packages of a
-//! distribution, and a [`VoidMirror`] is what one of Void Linux has.
+//! distribution; an [`ApkRepository`] is what one of Alpine has, and a [`VoidMirror`] one of Void
+//! Linux.
 
 mod faults;
 mod guest;
@@ -22,6 +23,7 @@ mod world;
 pub use faults::{Fault, Faults};
 pub use host::{Host, Root};
 pub use life::Life;
+pub use mirror::alpine::{Apk, ApkFile, ApkRepository};
 pub use mirror::{Mirror, Trouble};
 pub use programs::Programs;
 pub use registry::{Registry, others};

@@ -1,5 +1,7 @@
 //! A mirror of a distribution: a folder, by HTTP on a loopback address.
 
+pub(crate) mod alpine;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};

@@ -45,6 +45,11 @@ impl Identity {
             }
         }
     }
+
+    /// The bytes of [`Self::key`] in hexadecimal digits.
+    pub(crate) fn digits(&self) -> String {
+        self.key().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// A SHA-1 as apk's database has it.

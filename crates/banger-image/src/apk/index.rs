@@ -11,7 +11,7 @@ use super::stream::{Stream, StreamError};
 use super::version::Version;
 
 /// What an index may have, in bytes, compressed or not. The largest of Alpine's have ten millions.
-const LIMIT: usize = 128 << 20;
+pub const LIMIT: usize = 128 << 20;
 /// What a line may have, in bytes. The longest have some ten thousand.
 const LINE: usize = 1 << 20;
 /// The letters that are known.

@@ -225,7 +225,7 @@ fn append(
         header.set_groupname("root")?;
         header.set_mtime(record.build_time);
         header.set_size(content.len() as u64);
-        let hash: String = record.identity.key().iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = record.identity.digits();
         let name = format!("{}-{}.X1{hash}.{}", record.name, record.version, script.as_str());
         scripts.append_data(&mut header, name, content.as_slice())?;
     }

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use crate::archive::members;
 use crate::build::BuildError;
-use crate::kernel::{members, take};
+use crate::kernel::take;
 
 const STATUS: &str = "var/lib/dpkg/status";
 /// The same for the kernel's own package, see `bootstrap`.

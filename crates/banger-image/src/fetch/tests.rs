@@ -173,6 +173,7 @@ fn three_failures_are_enough() {
 fn a_server_that_has_no_such_file_is_not_asked_again() {
     let outcome = download(&[Answer::Status(404)], b"", &sum(b""));
     assert!(matches!(outcome.result, Err(FetchError::Status { status: 404, .. })));
+    assert!(!outcome.part);
     assert_eq!(outcome.ranges.len(), 1);
 }
 

@@ -12,8 +12,8 @@ use banger_core::size::Size;
 use banger_wire::Method;
 
 use crate::cli::{
-    self, Build, BuildDebian, BuildFrom, BuildVoid, Distribution, ImportImage, PromoteImage,
-    PruneImages, PullImage, RegisterImage,
+    self, Build, BuildAlpine, BuildDebian, BuildFrom, BuildVoid, Distribution, ImportImage,
+    PromoteImage, PruneImages, PullImage, RegisterImage,
 };
 use crate::cmd::config;
 use crate::cmd::vm::confirm;
@@ -29,6 +29,9 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
         cli::Image::Build(args) => match *args {
             Build { distribution: Some(Distribution::Debian(args)), .. } => build(args).await,
             Build { distribution: Some(Distribution::Void(args)), .. } => build_void(args).await,
+            Build { distribution: Some(Distribution::Alpine(args)), .. } => {
+                build_alpine(args).await
+            }
             Build { distribution: None, from } => build_from(from).await,
         },
         cli::Image::Register(args) => register(args).await,
@@ -94,6 +97,19 @@ async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
         opencode: !args.no_opencode,
     };
     make(&MakeImage::Debian(request), args.format.json).await
+}
+
+async fn build_alpine(args: BuildAlpine) -> Result<ExitCode, CommandError> {
+    let request = api::BuildAlpine {
+        name: args.name,
+        release: args.release,
+        mirror: args.mirror,
+        keys: args.keys.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
+        packages: args.packages,
+        size: args.size,
+        opencode: !args.no_opencode,
+    };
+    make(&MakeImage::Alpine(request), args.format.json).await
 }
 
 async fn build_void(args: BuildVoid) -> Result<ExitCode, CommandError> {
@@ -258,6 +274,7 @@ fn source(image: &Image) -> String {
     match &image.source {
         Source::Debian { suite } => format!("debian {suite}"),
         Source::Void { release } => format!("void {release}"),
+        Source::Alpine { release } => format!("alpine {release}"),
         Source::Registered => "files".to_owned(),
         Source::Image => "image".to_owned(),
         Source::Vm { vm } => format!("VM {vm}"),

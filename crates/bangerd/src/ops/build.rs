@@ -4,13 +4,14 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use banger_core::api::{
-    ApiError, BuildDebian, BuildVoid, CopyVm, ErrorKind, ImportImage, MakeImage, PullImage,
-    RegisterImage,
+    ApiError, BuildAlpine, BuildDebian, BuildVoid, CopyVm, ErrorKind, ImportImage, MakeImage,
+    PullImage, RegisterImage,
 };
 use banger_core::id::OperationId;
 use banger_core::name::Name;
 use banger_core::operation::OperationKind;
 use banger_core::size::Size;
+use banger_image::alpine::{self, AlpineRequest};
 use banger_image::build::{BuildEnv, Reporter};
 use banger_image::container::{self, ContainerRequest, From};
 use banger_image::debian::DebianRequest;
@@ -34,6 +35,7 @@ impl Engine {
         match request {
             MakeImage::Debian(request) => self.build_debian(request).await,
             MakeImage::Void(request) => self.build_void(request).await,
+            MakeImage::Alpine(request) => self.build_alpine(request).await,
             MakeImage::Files(request) => self.register(request).await,
             MakeImage::Image(request) => self.build_from(request).await,
             MakeImage::Registry(request) => {
@@ -72,6 +74,25 @@ impl Engine {
                 created_at: now(),
             };
             Ok(build(&request, env, staging, reporter)?)
+        };
+        self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
+    }
+
+    async fn build_alpine(&self, request: BuildAlpine) -> Result<OperationId, ApiError> {
+        request.size.map(check_root_size).transpose()?;
+        let request = AlpineRequest {
+            name: request.name,
+            release: request.release,
+            mirror: request.mirror,
+            keys: request.keys.into_iter().map(absolute).collect::<Result<_, _>>()?,
+            packages: request.packages,
+            size: request.size,
+            opencode: request.opencode,
+            created_at: now(),
+        };
+        let name = request.name.clone();
+        let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
+            Ok(alpine::build(id, &request, env, staging, reporter)?)
         };
         self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
     }
