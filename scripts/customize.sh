@@ -20,7 +20,7 @@ if (($# < 2 || $# > 3)); then
     exit 2
 fi
 banger=${BANGER:-banger}
-image=$1 name=$2 vm=customize-$$
+image=$1 name=$2 vm=customize-$(od -An -N4 -tx4 /dev/urandom | tr -d " ")
 
 finish() {
     local status=$?
@@ -33,7 +33,8 @@ trap finish EXIT
 if (($# == 3)); then
     "$banger" vm exec "$vm" -- "$3"
 else
-    "$banger" vm ssh "$vm" || printf 'the shell ended with status %s: going on\n' "$?" >&2
+    # 255 is ssh's own (ssh(1)): nobody has been in.
+    "$banger" vm ssh "$vm" || { status=$?; ((status != 255)) || exit "$status"; }
 fi
 "$banger" vm stop "$vm"
 "$banger" image promote --from-vm "$vm" --name "$name"

@@ -26,7 +26,7 @@ fn files(banger: &Sandbox, image: &Path) {
         "/etc/systemd/system/banger-bootstrap.service",
         "/etc/systemd/system/sysinit.target.wants/banger-agent.service",
         "/etc/systemd/system/sysinit.target.wants/banger-bootstrap.service",
-        "/etc/ssh/sshd_config.d/banger.conf",
+        "/etc/ssh/sshd_config.d/00-banger.conf",
     ];
     let requests: String = ours.iter().map(|path| format!("rm {path}\n")).collect();
     let remove = Command::new(Tool::Debugfs).args(["-w", "-f", "-"]).arg(mine.join("rootfs.ext4"));

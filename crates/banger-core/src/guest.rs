@@ -172,6 +172,13 @@ hostname \"$(cat /etc/hostname)\" 2>/dev/null
     echo 'banger: the work disk cannot be mounted at /root' > /dev/console
     exit 1
 }
+# Not all systems that were made for containers do that themselves.
+[ -e /dev/pts/ptmx ] || {
+    mkdir -p /dev/pts && mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /dev/pts
+}
+grep -q ' /dev/shm ' /proc/mounts || {
+    mkdir -p /dev/shm && mount -t tmpfs -o mode=1777,nosuid,nodev shm /dev/shm
+}
 ip link set lo up
 [ -n \"$ADDRESS\" ] || exit 0
 [ -e /sys/class/net/eth0 ] || modprobe virtio_net

@@ -25,16 +25,9 @@ const MIN_SIZE: Size = Size::gib(4);
 
 /// What the layers have and no VM should: what every guest must have of its own, and what a
 /// container leaves behind.
-const LEFT_OUT: &[&str] = &[
-    "./.dockerenv",
-    "./dev/*",
-    "./etc/ssh/ssh_host_*",
-    "./proc/*",
-    "./run/*",
-    "./sys/*",
-    "./tmp/*",
-    "./var/lib/dbus/machine-id",
-];
+const EMPTIED: &[&str] = &["dev", "proc", "run", "sys", "tmp"];
+/// The beginnings of files' names.
+const LEFT_OUT: &[&str] = &[".dockerenv", "etc/ssh/ssh_host_", "var/lib/dbus/machine-id"];
 
 /// An image that is put together.
 pub(crate) struct Assembly<'a> {
@@ -93,6 +86,9 @@ impl Assembly<'_> {
         let layer = Layer::of(ours.clone()).map_err(BuildError::io("read", &ours))?;
         root.push(&layer, &self.env.cancel)?;
         let size = size.unwrap_or_else(|| roomy(root.bytes()));
+        // Not by tar: what has another name there would go with the first.
+        let wrong = |reason| BuildError::Missing(format!("tree that makes sense: {reason}"));
+        root.leave_out(EMPTIED, LEFT_OUT).map_err(wrong)?;
 
         let flat = self.scratch.join("root.tar");
         let write = BuildError::io("write", &flat);
@@ -102,7 +98,7 @@ impl Assembly<'_> {
         fs::remove_file(&ours).map_err(BuildError::io("remove", &ours))?;
         let tree = self.scratch.join("root");
         fs::create_dir(&tree).map_err(BuildError::io("make the folder", &tree))?;
-        unpack(self.env, self.namespace, &flat, &tree, LEFT_OUT)?;
+        unpack(self.env, self.namespace, &flat, &tree, &[])?;
         fs::remove_file(&flat).map_err(BuildError::io("remove", &flat))?;
         self.file_system(&tree, size)?;
         Ok(size)

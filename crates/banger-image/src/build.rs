@@ -136,6 +136,11 @@ pub enum BuildError {
     /// Packages of Alpine cannot be used.
     #[error(transparent)]
     Alpine(#[from] crate::alpine::AlpineError),
+    /// Files belong to users that this one cannot act as.
+    #[error(
+        "files belong to users beyond the subordinate ids that you have (/etc/subuid, /etc/subgid): {0}"
+    )]
+    Owners(String),
     /// Docker's configuration cannot be used.
     #[error(transparent)]
     Auth(#[from] crate::oci::auth::AuthError),

@@ -146,6 +146,8 @@ impl Build<'_> {
                 self.to.stage("import")?;
                 let progress = &|done| self.to.reporter.progress(done, None);
                 let name = name.as_deref();
+                // Not the cache: the person has the archive.
+                let cache = &self.to.scratch.join("import");
                 oci::import(&oci::Import { path, name, cache, limit, cancel, progress })?
             }
         };
@@ -163,6 +165,10 @@ impl Build<'_> {
             Err(BuildError::Container { reference: self.reference(), why })
         };
         let Some(init) = facts.init else { return refuse(NO_INIT) };
+        let first = init.programs().iter().filter(|path| **path != "/sbin/openrc");
+        if !first.chain(&["/sbin/init"]).any(|path| root.has(path)) {
+            return refuse("it has OpenRC and no init that starts it; put one into it");
+        }
         if !facts.sshd {
             return refuse("it has no sshd, by which VMs are entered; put openssh-server into it");
         }

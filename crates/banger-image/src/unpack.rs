@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use banger_exec::Tool;
+use banger_exec::{ExecError, Tool};
 
 use crate::build::{BuildEnv, BuildError};
 use crate::namespace::Namespace;
@@ -34,6 +34,13 @@ pub(crate) fn unpack(
         .arg(archive)
         .arg("--directory")
         .arg(tree);
-    env.runner.capture(&tar.cancel(&env.cancel).timeout(TIMEOUT))?;
-    Ok(())
+    match env.runner.capture(&tar.cancel(&env.cancel).timeout(TIMEOUT)) {
+        Err(ExecError::Failed { stderr, .. })
+            if namespace == Namespace::User && stderr.contains("Cannot change ownership") =>
+        {
+            let line = stderr.lines().find(|line| line.contains("ownership")).unwrap_or_default();
+            Err(BuildError::Owners(line.trim().to_owned()))
+        }
+        result => Ok(result.map(drop)?),
+    }
 }

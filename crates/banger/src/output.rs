@@ -6,7 +6,13 @@ use serde::Serialize;
 
 /// Prints a line to standard output.
 pub fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+    let _ = writeln!(std::io::stdout(), "{}", plain(text));
+}
+
+/// Text without what a terminal would take for more than text: names may be a stranger's choice.
+fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.contains(control) { text.replace(control, "").into() } else { text.into() }
 }
 
 /// Writes bytes to standard output as they are.
@@ -21,7 +27,7 @@ pub fn bytes(bytes: &[u8]) -> std::io::Result<()> {
 
 /// Prints a line to standard error.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "{}", plain(text));
 }
 
 /// Prints an error and what to do about it.

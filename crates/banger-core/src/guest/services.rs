@@ -41,6 +41,9 @@ ExecStart=/usr/lib/banger/bootstrap
 WantedBy=sysinit.target
 ";
 
+/// The place of [`SSHD_CONFIG`]: the first of its folder, as sshd takes the first value that it finds.
+pub const SSHD_CONFIG_PATH: &str = "etc/ssh/sshd_config.d/00-banger.conf";
+
 /// People come by key, to the host key that banger knows.
 pub const SSHD_CONFIG: &str = "\
 PasswordAuthentication no
@@ -181,7 +184,7 @@ pub fn companion(init: Init, agent: Vec<u8>) -> Vec<GuestFile> {
     };
     let mut files = vec![
         GuestFile::new(AGENT_PATH, 0o755, agent),
-        GuestFile::new("etc/ssh/sshd_config.d/banger.conf", 0o644, SSHD_CONFIG),
+        GuestFile::new(SSHD_CONFIG_PATH, 0o644, SSHD_CONFIG),
     ];
     files.extend(services.iter().map(|(path, mode, text)| GuestFile::new(path, *mode, *text)));
     files
@@ -201,7 +204,7 @@ mod tests {
         };
         insta::assert_snapshot!(of(Init::Systemd), @"
         755 usr/lib/banger/banger-agent
-        644 etc/ssh/sshd_config.d/banger.conf
+        644 etc/ssh/sshd_config.d/00-banger.conf
         644 etc/systemd/system/banger-agent.service
         644 etc/systemd/system/banger-bootstrap.service
         644 etc/systemd/system/sysinit.target.d/banger.conf
@@ -209,7 +212,7 @@ mod tests {
         ");
         insta::assert_snapshot!(of(Init::OpenRc), @"
         755 usr/lib/banger/banger-agent
-        644 etc/ssh/sshd_config.d/banger.conf
+        644 etc/ssh/sshd_config.d/00-banger.conf
         755 etc/init.d/banger-agent
         755 etc/init.d/banger-bootstrap
         755 etc/init.d/banger-sshd
@@ -219,7 +222,7 @@ mod tests {
         ");
         insta::assert_snapshot!(of(Init::Runit), @"
         755 usr/lib/banger/banger-agent
-        644 etc/ssh/sshd_config.d/banger.conf
+        644 etc/ssh/sshd_config.d/00-banger.conf
         755 etc/runit/runsvdir/default/banger-agent/run
         755 etc/runit/runsvdir/default/banger-bootstrap/run
         755 etc/runit/runsvdir/default/banger-sshd/run

@@ -36,8 +36,8 @@ impl Additions<'_> {
             archive.add(&Item::File { path, mode, content: &file.content })?;
         }
         archive.add(&Item::File { path: "etc/machine-id", mode: 0o444, content: b"" })?;
-        let config = root.facts().sshd_config.unwrap_or_default();
-        if !includes(&config) {
+        // One that cannot be looked at is left as it is.
+        if let Some(config) = root.facts().sshd_config.filter(|config| !includes(config)) {
             // The first value of a keyword counts, so ours come first.
             let config = format!("{INCLUDE}\n{config}");
             let path = "etc/ssh/sshd_config";
@@ -64,7 +64,7 @@ impl Additions<'_> {
 fn commands(init: Init, has: &dyn Fn(&str) -> bool) -> Vec<Item<'static>> {
     let mut items = Vec::new();
     let first = init.programs().iter().find(|program| has(program));
-    if let Some(first) = first.filter(|_| !has("/sbin/init")) {
+    if let Some(first) = first.filter(|first| !has("/sbin/init") && **first != "/sbin/openrc") {
         items.push(Item::Link { path: "sbin/init".to_owned(), target: (*first).to_owned() });
     }
     let folders = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -76,16 +76,13 @@ fn commands(init: Init, has: &dyn Fn(&str) -> bool) -> Vec<Item<'static>> {
     items
 }
 
-/// Whether a configuration of sshd reads the folder with ours.
+/// Whether a configuration of sshd reads the folder with ours before all else.
 fn includes(config: &str) -> bool {
-    config.lines().any(|line| {
-        let mut words = line.split_whitespace();
-        let first = words.next().unwrap_or_default();
-        first.eq_ignore_ascii_case("include")
-            && words.any(|path| {
-                path.starts_with("/etc/ssh/sshd_config.d/") || path.starts_with("sshd_config.d/")
-            })
-    })
+    let mut lines = config.lines().map(str::trim);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#')).unwrap_or_default();
+    let mut words = first.split_whitespace();
+    words.next().is_some_and(|word| word.eq_ignore_ascii_case("include"))
+        && words.next() == INCLUDE.split(' ').nth(1)
 }
 
 #[cfg(test)]
@@ -114,8 +111,8 @@ mod tests {
 
     #[test]
     fn a_configuration_of_sshd_includes_ours() {
-        assert!(includes("# x\ninclude  /etc/ssh/sshd_config.d/*.conf\n"));
-        assert!(includes("Include a sshd_config.d/*.conf"));
+        assert!(includes("# x\n\ninclude  /etc/ssh/sshd_config.d/*.conf\nUsePAM yes\n"));
+        assert!(!includes("UsePAM yes\nInclude /etc/ssh/sshd_config.d/*.conf"));
         assert!(!includes("#Include /etc/ssh/sshd_config.d/*.conf\nIncludes x"));
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use banger_core::guest::AGENT_PATH;
-use banger_core::guest::services::{AGENT_UNIT, BOOTSTRAP_UNIT, SSHD_CONFIG};
+use banger_core::guest::services::{AGENT_UNIT, BOOTSTRAP_UNIT, SSHD_CONFIG, SSHD_CONFIG_PATH};
 
 use crate::archive::{Archive, Item};
 use crate::build::BuildError;
@@ -127,7 +127,7 @@ fn items(agent: &[u8], opencode: bool) -> Vec<Item<'_>> {
     file(AGENT_PATH, 0o755, agent);
     file("etc/default/locale", 0o644, b"LANG=C.UTF-8\n");
     file("etc/machine-id", 0o444, b"");
-    file("etc/ssh/sshd_config.d/banger.conf", 0o644, SSHD_CONFIG.as_bytes());
+    file(SSHD_CONFIG_PATH, 0o644, SSHD_CONFIG.as_bytes());
     file("etc/systemd/journald.conf.d/banger.conf", 0o644, JOURNALD.as_bytes());
     file("etc/systemd/system.conf.d/banger.conf", 0o644, MANAGER.as_bytes());
     file("etc/systemd/system/ssh.service.d/banger.conf", 0o644, SSH_UNIT.as_bytes());
@@ -185,7 +185,7 @@ mod tests {
         755 usr/lib/banger/banger-agent
         644 etc/default/locale
         444 etc/machine-id
-        644 etc/ssh/sshd_config.d/banger.conf
+        644 etc/ssh/sshd_config.d/00-banger.conf
         644 etc/systemd/journald.conf.d/banger.conf
         644 etc/systemd/system.conf.d/banger.conf
         644 etc/systemd/system/ssh.service.d/banger.conf

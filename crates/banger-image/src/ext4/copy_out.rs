@@ -11,6 +11,9 @@ use super::read::{Kind, Known, tree};
 use super::walk::Halt;
 use super::{Disk, PatchError};
 
+/// What a folder may have, in bytes: the root may be a guest's, and say anything.
+const LIMIT: u64 = 2 << 30;
+
 /// A copy of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copied {
@@ -28,7 +31,7 @@ impl Disk<'_> {
     /// out. None if there is no such folder.
     ///
     /// # Errors
-    /// As [`Disk::list`]; or a copy is not whole.
+    /// As [`Disk::list`]; or there is more than 2 GiB, or a copy is not whole.
     pub fn copy_out(&self, folder: &Path, to: &Path) -> Result<Option<Vec<Copied>>, PatchError> {
         let Some((place, node)) = self.find(folder, true)? else { return Ok(None) };
         if node.stat.kind != Kind::Folder {
@@ -51,6 +54,10 @@ impl Disk<'_> {
             questions.push(Question::Dump(inside.clone(), copy.clone()));
             let path = OsStr::from_bytes(relative).into();
             files.push((Copied { path, mode: node.stat.mode, copy }, size));
+        }
+        let total = files.iter().fold(0_u64, |sum, (_, size)| sum.saturating_add(*size));
+        if total > LIMIT {
+            return Err(PatchError::TooLarge { path: folder.to_owned(), limit: LIMIT });
         }
         self.ask(&questions)?;
         for (Copied { path, copy, .. }, size) in &files {

@@ -23,6 +23,13 @@ const FILES: usize = 100_000;
 /// How long a layer that nobody uses is kept: 30 days.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Notes that a layer is used, if it is there.
+pub(super) fn touch(path: &Path) {
+    if let Ok(file) = File::options().write(true).open(path) {
+        let _ = file.set_modified(SystemTime::now());
+    }
+}
+
 /// Where a file of the cache is; its folder is made.
 pub(super) fn place(cache: &Path, digest: Digest) -> io::Result<PathBuf> {
     let folder = cache.join("sha256");
@@ -34,14 +41,8 @@ pub(super) fn place(cache: &Path, digest: Digest) -> io::Result<PathBuf> {
 /// of the same base up to date has it for that long.
 pub fn tidy(cache: &Path, used: &[Layer]) {
     let now = SystemTime::now();
-    for layer in used {
-        // Those of a folder are the person's.
-        if layer.path.starts_with(cache)
-            && let Ok(file) = File::options().write(true).open(&layer.path)
-        {
-            let _ = file.set_modified(now);
-        }
-    }
+    // Those of a folder are the person's.
+    used.iter().filter(|layer| layer.path.starts_with(cache)).for_each(|layer| touch(&layer.path));
     let old = |path: &Path| {
         let modified = path.metadata().and_then(|file| file.modified());
         modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))

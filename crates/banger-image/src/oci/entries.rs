@@ -57,8 +57,10 @@ impl Entry {
             What::Link(target) | What::Symlink(target) => target.len(),
             _ => 0,
         };
-        let xattrs = self.meta.xattrs.iter().map(|(name, value)| name.len() + value.len());
-        (self.path.len() + target + xattrs.sum::<usize>()) as u64
+        let pairs = self.meta.xattrs.iter().chain(&self.records);
+        let pairs: usize = pairs.map(|(name, value)| name.len() + value.len()).sum();
+        let time = self.meta.exact_mtime.as_ref().map_or(0, |time| time.len());
+        (self.path.len() + target + pairs + time) as u64
     }
 }
 
@@ -112,7 +114,13 @@ impl<R: Read> Reader<R> {
             let size = size.ok_or_else(|| damaged("an entry of the tar file has a wrong size"))?;
             begun = old.linkflag[0] != b'g';
             match old.linkflag[0] {
-                b'x' => extra.pax.append(&mut records(&self.records(size)?)?),
+                b'x' => {
+                    extra.pax.append(&mut records(&self.records(size)?)?);
+                    let sizes = extra.pax.iter().map(|(name, value)| name.len() + value.len());
+                    if sizes.sum::<usize>() as u64 > RECORDS {
+                        return Err(damaged("an entry of the tar file has too many pax records"));
+                    }
+                }
                 // Global records have nothing that we know, and containers ignore them.
                 b'g' => self.content(size)?,
                 b'L' => extra.path = Some(until_nul(self.records(size)?)),
@@ -274,10 +282,13 @@ fn time(pax: Option<Vec<u8>>, header: Option<i64>) -> io::Result<(u64, Option<Bo
     };
     let text = String::from_utf8(pax).map_err(|_| wrong())?;
     let (seconds, fraction) = text.split_once('.').unwrap_or((&text, ""));
-    let seconds: i64 = seconds.parse().map_err(|_| wrong())?;
-    if fraction.len() > 20 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+    if seconds.len() > 20
+        || fraction.len() > 20
+        || !fraction.bytes().all(|byte| byte.is_ascii_digit())
+    {
         return Err(wrong());
     }
+    let seconds: i64 = seconds.parse().map_err(|_| wrong())?;
     let exact = text.starts_with('-') || fraction.bytes().any(|byte| byte != b'0');
     Ok((seconds.try_into().unwrap_or(0), exact.then(|| text.into())))
 }

@@ -1,16 +1,17 @@
 //! One tree out of the layers of an image, without root and without unpacking.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use banger_exec::Cancel;
 use sha2::{Digest as _, Sha256};
 
-use super::clean::{Name, name};
+use super::clean::{Name, name, parts};
 use super::compress::{self, Cancelled};
 use super::digest::Digest;
-use super::entries::{Entry, Reader};
+use super::entries::{Entry, Reader, What};
 use super::inspect::{self, Facts};
 use super::tree::{Misfit, Source, Tree};
 use super::{Layer, write};
@@ -166,7 +167,9 @@ impl Root {
         let bytes = Cell::new(left.bytes);
         let mut reader = Reader::new(Counted { inner, sum: Sha256::new(), left: &bytes });
         let mut entries = Vec::new();
-        while let Some(entry) = reader.next().map_err(failed)? {
+        while let Some(mut entry) = reader.next().map_err(failed)? {
+            // Of no use here, and all entries are held in memory.
+            entry.records.clear();
             let more = left.entries.checked_sub(1);
             left.entries = more.ok_or_else(|| too_large(limits.entries, "entries"))?;
             let more = left.names.checked_sub(entry.weight());
@@ -201,12 +204,31 @@ impl Root {
                 Misfit::TooMany => too_large(limit, "entries"),
             }
         };
+        // Where this layer has a folder, a link of a lower one goes: what it leads to stays.
+        let folder = |entry: &Entry| match name(&entry.path) {
+            Ok(Name::Entry(path)) if entry.what == What::Dir => Some(path.join(&b'/')),
+            _ => None,
+        };
+        let folders: BTreeSet<Vec<u8>> = entries.iter().filter_map(folder).collect();
+        let is_replaced = |tree: &Tree, path: &[&[u8]]| {
+            let mut to = (1..=path.len()).map(|end| &path[..end]);
+            to.any(|path| folders.contains(&path.join(&b'/')) && tree.is_other(path))
+        };
         for entry in &entries {
+            if cancel.is_cancelled() {
+                return Err(FlattenError::Cancelled);
+            }
             let name = name(&entry.path).map_err(|reason| misfit(&entry.path)(reason.into()))?;
             match name {
-                Name::Gone(parts) => self.tree.remove(&parts, false),
-                Name::Opaque(parts) => self.tree.remove(&parts, true),
-                Name::Entry(_) | Name::Ignored => Ok(()),
+                Name::Gone(parts)
+                    if !is_replaced(&self.tree, &parts[..parts.len().saturating_sub(1)]) =>
+                {
+                    self.tree.remove(&parts, false)
+                }
+                Name::Opaque(parts) if !is_replaced(&self.tree, &parts) => {
+                    self.tree.remove(&parts, true)
+                }
+                _ => Ok(()),
             }
             .map_err(misfit(&entry.path))?;
         }
@@ -233,6 +255,32 @@ impl Root {
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.limits.bytes - self.left.bytes
+    }
+
+    /// Takes away what is below each of `folders`, if it is a folder, and whatever else a path leads
+    /// to whose last part begins as one of `files` does.
+    ///
+    /// # Errors
+    /// None of paths that make sense.
+    pub(crate) fn leave_out(
+        &mut self,
+        folders: &[&str],
+        files: &[&str],
+    ) -> Result<(), &'static str> {
+        let taken = |misfit| match misfit {
+            Misfit::Entry(reason) => reason,
+            Misfit::TooMany => "there are too many files",
+        };
+        for folder in folders {
+            let path = parts(folder.as_bytes())?;
+            if !self.tree.is_other(&path) {
+                self.tree.remove(&path, true).map_err(taken)?;
+            }
+        }
+        for file in files {
+            self.tree.remove_all(&parts(file.as_bytes())?).map_err(taken)?;
+        }
+        Ok(())
     }
 
     /// Whether there is a file, or a link that leads to one.

@@ -10,10 +10,13 @@ use super::tree::{Kind, Source, Tree};
 
 /// Where the system says what it is (os-release(5)), in the order of their weight.
 const RELEASES: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
-const SSHD_CONFIG: &str = "etc/ssh/sshd_config";
-/// Files whose content is looked at. Such are small.
-const KEPT: [&str; 3] = [RELEASES[0], RELEASES[1], SSHD_CONFIG];
+/// Where sshd has its configuration: the first that there is.
+const SSHD_CONFIGS: [&str; 2] = ["etc/ssh/sshd_config", "usr/etc/ssh/sshd_config"];
+/// The names of files whose content is looked at, whatever folder they are in: links may lead there.
+const KEPT: [&[u8]; 2] = [b"os-release", b"sshd_config"];
+/// Such are small, and few.
 const KEPT_LIMIT: u64 = 64 << 10;
+const KEPT_FILES: usize = 64;
 
 /// What is in a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,15 +27,15 @@ pub struct Facts {
     pub init: Option<Init>,
     /// Whether there is a server of SSH.
     pub sshd: bool,
-    /// Its configuration.
+    /// Its configuration, empty if there is none; nothing if it is none that can be looked at.
     pub sshd_config: Option<String>,
     /// Whether there is an `ip`, which sets up a network.
     pub ip: bool,
 }
 
-/// The content of files, as layers have them; each layer's replaces the last.
+/// The content of files, as layers have them.
 #[derive(Default)]
-pub(super) struct Kept([Option<(Source, Vec<u8>)>; KEPT.len()]);
+pub(super) struct Kept(Vec<(Source, Vec<u8>)>);
 
 impl Kept {
     /// Keeps the content of an entry, if it may be needed.
@@ -42,15 +45,18 @@ impl Kept {
         source: Source,
         content: &mut impl Read,
     ) -> io::Result<()> {
-        let parts = parts(&entry.path).unwrap_or_default().join(&b'/');
-        let slot = KEPT.iter().position(|path| path.as_bytes() == parts);
-        if let Some(slot) = slot
+        let parts = parts(&entry.path).unwrap_or_default();
+        if parts.last().is_some_and(|name| KEPT.contains(name))
             && entry.what == What::File
             && entry.size <= KEPT_LIMIT
         {
             let mut text = Vec::new();
             content.read_to_end(&mut text)?;
-            self.0[slot] = Some((source, text));
+            if self.0.len() >= KEPT_FILES {
+                // Of two, the later is the likelier to be seen.
+                self.0.remove(0);
+            }
+            self.0.push((source, text));
         }
         Ok(())
     }
@@ -76,16 +82,32 @@ pub(super) fn facts(tree: &Tree, kept: &Kept) -> Facts {
     };
     let text = |path: &str| {
         let found = source(tree, path)?;
-        let (_, text) = kept.0.iter().flatten().find(|(source, _)| *source == found)?;
+        let (_, text) = kept.0.iter().find(|(source, _)| *source == found)?;
         Some(String::from_utf8_lossy(text).into_owned())
     };
     Facts {
         system: RELEASES.iter().find_map(|path| text(path)).and_then(|text| pretty_name(&text)),
-        init: Init::of(|path| has(tree, path)),
+        init: init(tree),
         sshd: program("sshd"),
-        sshd_config: text(SSHD_CONFIG),
+        sshd_config: SSHD_CONFIGS
+            .iter()
+            .find(|path| has(tree, path))
+            .map_or_else(|| Some(String::new()), |path| text(path)),
         ip: program("ip"),
     }
+}
+
+/// What starts services in it: what `/sbin/init` is, or else what there is.
+fn init(tree: &Tree) -> Option<Init> {
+    let first = tree.follow("/sbin/init");
+    let is_first = |path: &str| first.is_some() && tree.follow(path) == first;
+    if let Some(init) = Init::of(is_first) {
+        return Some(init);
+    }
+    // An init that is none of these, as busybox's, has OpenRC below it rather than systemd.
+    let systemd = |path: &str| Init::Systemd.programs().contains(&path);
+    let below = Init::of(|path| has(tree, path) && !systemd(path));
+    below.filter(|_| first.is_some()).or_else(|| Init::of(|path| has(tree, path)))
 }
 
 /// The value of a line `PRETTY_NAME=VALUE`, on one line of text.

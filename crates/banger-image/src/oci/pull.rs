@@ -9,7 +9,7 @@ use std::thread;
 use banger_exec::Cancel;
 
 use super::auth::{AuthError, Known};
-use super::blobs::place;
+use super::blobs::{place, touch};
 use super::digest::Digest;
 use super::document::{
     ACCEPT, Config, Descriptor, Document, DocumentError, Manifest, check, choose,
@@ -167,8 +167,11 @@ impl Pull<'_> {
         let io = |source| PullError::Io { path: self.cache.to_owned(), source };
         let mut layers = Vec::new();
         for (descriptor, diff_id) in descriptors.iter().zip(&config.diff_ids) {
+            let path = place(self.cache, descriptor.digest).map_err(io)?;
+            // Else one that is there could be forgotten while others come.
+            touch(&path);
             layers.push(Layer {
-                path: place(self.cache, descriptor.digest).map_err(io)?,
+                path,
                 media_type: descriptor.media_type.clone(),
                 digest: descriptor.digest,
                 size: descriptor.size,

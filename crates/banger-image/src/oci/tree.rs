@@ -170,6 +170,23 @@ impl Tree {
         Ok(())
     }
 
+    /// Whether a path is there and no folder: a link at its end is not followed.
+    pub(super) fn is_other(&self, path: &[&[u8]]) -> bool {
+        let id = self.find(&path.join(&b'/'));
+        id.is_ok_and(|id| id.is_some_and(|id| !matches!(self.inode(id).kind, Kind::Dir(_))))
+    }
+
+    /// Takes away all in a folder whose name begins as the last part of `path` does.
+    pub(super) fn remove_all(&mut self, path: &[&[u8]]) -> Result<(), Misfit> {
+        let Some((beginning, folders)) = path.split_last() else { return Ok(()) };
+        if let Walk::Folder(id) = self.walk(ROOT, reversed(folders))?
+            && let Some(dir) = self.dir(id)
+        {
+            dir.children.retain(|name, _| !name.starts_with(beginning));
+        }
+        Ok(())
+    }
+
     /// What a path leads to: a link at its end is not followed.
     fn find(&self, path: &[u8]) -> Result<Option<Id>, &'static str> {
         let parts = parts(path)?;

@@ -19,6 +19,16 @@ pub enum VoidError {
     /// A download failed.
     #[error(transparent)]
     Fetch(#[from] FetchError),
+    /// The index says that a package is larger than any.
+    #[error(
+        "the package {package} should have {size} bytes, which none has: the index of the mirror is damaged or malicious"
+    )]
+    TooLarge {
+        /// The package's file.
+        package: String,
+        /// What the index says, in bytes.
+        size: u64,
+    },
     /// A file that was given as a key is none.
     #[error(
         "{} is neither a public key of minisign nor one of a repository, in PEM or as xbps keeps it",

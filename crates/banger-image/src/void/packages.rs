@@ -19,6 +19,9 @@ use crate::xbps::resolve::{Chosen, ResolveError, resolve};
 const INDEX: u64 = 64 << 20;
 /// A signature has 256 to 1024 bytes.
 const SIGNATURE: u64 = 4096;
+/// No package is larger. The index that says how large it is is not signed, and the package is held
+/// in memory, for its signature is over all of it.
+const PACKAGE_MAX: u64 = 1 << 30;
 /// The package that depends on the kernel that Void recommends, and on much firmware.
 const META: &str = "linux";
 /// Where a package has its kernel, with the release behind it.
@@ -129,6 +132,9 @@ impl Build<'_> {
         let cancel = &self.to.env.cancel;
         let name = package.file_name();
         let (url, file) = (format!("{}/{name}", self.repository()), self.cache.join(&name));
+        if package.size > PACKAGE_MAX {
+            return Err(VoidError::TooLarge { package: name, size: package.size }.into());
+        }
         let download = Download { url: &url, file: &file, checksum: &package.checksum };
         let progress = |done, _| self.to.reporter.progress(before + done, Some(total));
         fetch_by(&download, Some(package.size), &|range| get(&url, range), cancel, &progress)

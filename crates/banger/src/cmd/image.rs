@@ -278,9 +278,10 @@ fn source(image: &Image) -> String {
         Source::Registered => "files".to_owned(),
         Source::Image => "image".to_owned(),
         Source::Vm { vm } => format!("VM {vm}"),
-        // The end of a reference tells more than its beginning.
+        // The end of a reference tells more than its beginning; its digest is in `digest`.
         Source::Oci { reference, .. } => {
-            reference.rsplit('/').next().unwrap_or(reference).to_owned()
+            let name = reference.split([' ', '@']).next().unwrap_or(reference);
+            name.rsplit('/').next().unwrap_or(name).to_owned()
         }
     }
 }

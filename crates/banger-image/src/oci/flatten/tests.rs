@@ -115,6 +115,44 @@ fn everything_that_a_layer_can_say_is_kept() {
 }
 
 #[test]
+fn a_folder_in_the_place_of_a_link_leaves_what_that_led_to() {
+    let base = [dir("opt"), dir("opt/v1"), file("opt/v1/x", "1"), symlink("opt/current", "v1")];
+    let opaque = || file("opt/current/.wh..wh..opq", "");
+    let folder = || dir("opt/current");
+    for upper in [vec![folder(), opaque()], vec![opaque(), folder()]] {
+        assert_eq!(paths(&[&base, &upper]), "opt/ opt/current/ opt/v1/ opt/v1/x");
+    }
+    let gone = [folder(), file("opt/current/.wh.x", "")];
+    assert_eq!(paths(&[&base, &gone]), "opt/ opt/current/ opt/v1/ opt/v1/x");
+    // Without the folder, the link stays and is followed.
+    assert_eq!(paths(&[&base, &[opaque()]]), "opt/ opt/current opt/v1/");
+}
+
+#[test]
+fn what_is_left_out_goes_by_its_name_alone() {
+    let items = [
+        file("tmp/a", "A"),
+        link("usr/a", "tmp/a"),
+        symlink("run", "usr"),
+        file("etc/ssh/ssh_host_rsa_key", ""),
+        file("etc/ssh/sshd_config", ""),
+    ];
+    let stack = stack(&[layer(&items)]);
+    let mut root = read(&stack).unwrap();
+    root.leave_out(&["tmp", "run", "none"], &["etc/ssh/ssh_host_", "none/x"]).unwrap();
+    insta::assert_snapshot!(list(&write(&root)), @"
+    5 755 0:0 ./
+    5 755 0:0 ./etc/
+    5 755 0:0 ./etc/ssh/
+    5 755 0:0 ./tmp/
+    5 755 0:0 ./usr/
+    0 644 0:0 ./usr/a 'A'
+    0 644 0:0 ./etc/ssh/sshd_config
+    2 777 0:0 ./run -> usr
+    ");
+}
+
+#[test]
 fn whiteouts_take_away_what_is_below_them_and_nothing_else() {
     let base = [
         dir("d").mode(0o711),

@@ -1,4 +1,4 @@
-use super::super::testing::{Item, file, layer, symlink};
+use super::super::testing::{Item, file, layer, link, symlink};
 use super::super::{Digest, Layer, Limits, Root};
 use super::*;
 use banger_exec::Cancel;
@@ -68,4 +68,32 @@ fn a_file_that_is_gone_says_nothing() {
         &[file("etc/.wh.os-release", ""), file("sbin/.wh.openrc", "")],
     ]);
     assert_eq!((gone.system, gone.init), (None, None));
+}
+
+#[test]
+fn what_starts_a_system_is_its_first_program_or_below_it() {
+    let both = [file("usr/lib/systemd/systemd", ""), file("sbin/openrc", "")];
+    let init = |more: &[Item]| facts_of(&[&both, more]).init;
+    assert_eq!(init(&[symlink("sbin/init", "/usr/lib/systemd/systemd")]), Some(Init::Systemd));
+    assert_eq!(
+        init(&[file("bin/busybox", ""), symlink("sbin/init", "/bin/busybox")]),
+        Some(Init::OpenRc)
+    );
+    assert_eq!(init(&[]), Some(Init::Systemd));
+    let other = facts_of(&[&[both[0].clone(), file("sbin/init", "")]]);
+    // It may be a script that starts it.
+    assert_eq!(other.init, Some(Init::Systemd));
+}
+
+#[test]
+fn a_configuration_of_sshd_is_found_through_links() {
+    let config = |items: &[Item]| facts_of(&[items]).sshd_config;
+    assert_eq!(config(&[]).as_deref(), Some(""));
+    let vendor = file("usr/etc/ssh/sshd_config", "V");
+    assert_eq!(config(std::slice::from_ref(&vendor)).as_deref(), Some("V"));
+    let linked = [vendor, symlink("etc/ssh/sshd_config", "/usr/etc/ssh/sshd_config")];
+    assert_eq!(config(&linked).as_deref(), Some("V"));
+    let hard = [file("a/sshd_config", "H"), link("etc/ssh/sshd_config", "a/sshd_config")];
+    assert_eq!(config(&hard).as_deref(), Some("H"));
+    assert_eq!(config(&[file("etc/ssh/sshd_config", vec![b'#'; 70_000])]), None);
 }
