@@ -151,7 +151,7 @@ impl Build<'_> {
                 oci::import(&oci::Import { path, name, cache, limit, cancel, progress })?
             }
         };
-        oci::tidy(cache, &image.layers);
+        oci::tidy(cache);
         self.to.reporter.log(&format!("{}, layers: {}", image.digest, image.layers.len()));
         Ok(image)
     }

@@ -14,6 +14,7 @@ use ureq::http::Response;
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::typestate::AgentScope;
 
+use crate::cache;
 pub use crate::checksum::Checksum;
 
 /// How often something is asked for.
@@ -153,6 +154,8 @@ impl Target<'_> {
         cancel: &Cancel,
         progress: &dyn Fn(u64, Option<u64>),
     ) -> Result<(), FetchError> {
+        // What is there may have been there for long.
+        cache::touch(self.file);
         let mut path = self.file.as_os_str().to_owned();
         path.push(".part");
         Fetch { target: self, ask, part: Path::new(&path), cancel, progress }.run()

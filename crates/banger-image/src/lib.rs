@@ -10,6 +10,7 @@ pub mod apk;
 mod archive;
 mod assemble;
 pub mod build;
+mod cache;
 mod checksum;
 pub mod container;
 pub mod cpio;

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
-pub use blobs::tidy;
+pub(crate) use blobs::tidy;
 pub use digest::{Digest, InvalidDigest};
 pub use document::{Config, DocumentError};
 pub use flatten::{FlattenError, Limits, Root};

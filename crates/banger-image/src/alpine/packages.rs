@@ -15,6 +15,7 @@ use crate::apk::installed::Installed;
 use crate::apk::package::{self, Package, PackageError};
 use crate::assemble::Assembly;
 use crate::build::BuildError;
+use crate::cache;
 use crate::fetch::{TICK, fetch_unchecked};
 
 /// How many are fetched at a time: a mirror is slow to answer and fast to send.
@@ -111,6 +112,7 @@ pub(super) fn get<'a>(
         Some(error) => Err(error),
         None if to.env.cancel.is_cancelled() => Err(BuildError::Cancelled),
         None => {
+            cache::tidy(&cache);
             let had = wanted.iter().zip(contents);
             Ok(had.map(|(wanted, content)| Had { record: wanted.record, content }).collect())
         }

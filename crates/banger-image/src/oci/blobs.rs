@@ -4,54 +4,33 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempDir};
 
-use super::Layer;
 use super::clean::parts;
 use super::compress;
 use super::digest::Digest;
 use super::document::{DocumentError, LIMIT};
 use super::entries::{Reader, What};
 use super::layout::{Import, ImportError};
+use crate::cache;
 
+/// The folder of a cache that has the layers.
+const LAYERS: &str = "sha256";
 /// More than any archive has: some files for each layer.
 const FILES: usize = 100_000;
 
-/// How long a layer that nobody uses is kept: 30 days.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// Notes that a layer is used, if it is there.
-pub(super) fn touch(path: &Path) {
-    if let Ok(file) = File::options().write(true).open(path) {
-        let _ = file.set_modified(SystemTime::now());
-    }
-}
-
 /// Where a file of the cache is; its folder is made.
 pub(super) fn place(cache: &Path, digest: Digest) -> io::Result<PathBuf> {
-    let folder = cache.join("sha256");
+    let folder = cache.join(LAYERS);
     std::fs::create_dir_all(&folder)?;
     Ok(folder.join(digest.hex()))
 }
 
-/// Removes from a cache what was not used for [`KEPT`], and notes that `used` was. Who keeps images
-/// of the same base up to date has it for that long.
-pub fn tidy(cache: &Path, used: &[Layer]) {
-    let now = SystemTime::now();
-    // Those of a folder are the person's.
-    used.iter().filter(|layer| layer.path.starts_with(cache)).for_each(|layer| touch(&layer.path));
-    let old = |path: &Path| {
-        let modified = path.metadata().and_then(|file| file.modified());
-        modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|age| age > KEPT))
-    };
-    let files = std::fs::read_dir(cache.join("sha256")).into_iter().flatten().flatten();
-    for path in files.map(|entry| entry.path()).filter(|path| old(path)) {
-        // It is only a cache: what stays is tried again the next time.
-        let _ = std::fs::remove_file(path);
-    }
+/// Forgets the layers of a cache that nobody has used for a while.
+pub(crate) fn tidy(cache: &Path) {
+    cache::tidy(&cache.join(LAYERS));
 }
 
 /// Where the files are.
@@ -218,26 +197,5 @@ fn copy(
         to.write_all(&buffer[..n])?;
         size += n as u64;
         (request.progress)(before + size);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn layers_that_nobody_uses_go_after_a_while() {
-        let dir = tempfile::tempdir().unwrap();
-        let make = |name: &str, days: u64| {
-            let path = place(dir.path(), Digest::of(name.as_bytes())).unwrap();
-            let file = File::create(&path).unwrap();
-            let age = Duration::from_secs(days * 24 * 3600);
-            file.set_modified(SystemTime::now() - age).unwrap();
-            path
-        };
-        let (used, young, old) = (make("used", 90), make("young", 29), make("old", 31));
-        tidy(dir.path(), &[Layer::of(used.clone()).unwrap()]);
-        assert_eq!([&used, &young, &old].map(|path| path.exists()), [true, true, false]);
-        assert!(used.metadata().unwrap().modified().unwrap().elapsed().unwrap() < KEPT);
     }
 }

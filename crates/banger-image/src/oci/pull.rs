@@ -9,7 +9,7 @@ use std::thread;
 use banger_exec::Cancel;
 
 use super::auth::{AuthError, Known};
-use super::blobs::{place, touch};
+use super::blobs::place;
 use super::digest::Digest;
 use super::document::{
     ACCEPT, Config, Descriptor, Document, DocumentError, Manifest, check, choose,
@@ -17,6 +17,7 @@ use super::document::{
 use super::reference::Reference;
 use super::registry::Registry;
 use super::{Image, Layer};
+use crate::cache;
 use crate::fetch::{Download, FetchError, TICK, fetch_by};
 
 /// Layers that come at once, as with Docker.
@@ -169,7 +170,7 @@ impl Pull<'_> {
         for (descriptor, diff_id) in descriptors.iter().zip(&config.diff_ids) {
             let path = place(self.cache, descriptor.digest).map_err(io)?;
             // Else one that is there could be forgotten while others come.
-            touch(&path);
+            cache::touch(&path);
             layers.push(Layer {
                 path,
                 media_type: descriptor.media_type.clone(),

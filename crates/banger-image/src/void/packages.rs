@@ -8,6 +8,7 @@ use super::download::small;
 use super::release::Base;
 use super::{ARCHITECTURE, Build, PACKAGES, VoidError};
 use crate::build::BuildError;
+use crate::cache;
 use crate::fetch::{Download, fetch_by, get};
 use crate::xbps::files::Entry;
 use crate::xbps::package::{self, PackageError, Unpacked};
@@ -118,6 +119,7 @@ impl Build<'_> {
             let name = unpacked.pkgver.name().to_owned();
             installed.push(Installed { name, files, registered });
         }
+        cache::tidy(&self.cache);
         out.write_all(&package::END).and_then(|()| out.flush()).map_err(write)?;
         Ok(installed)
     }
