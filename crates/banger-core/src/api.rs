@@ -122,9 +122,9 @@ pub enum MakeImage {
     /// Of Debian packages.
     Debian(BuildDebian),
     /// Of a release of Void Linux and the packages that its repository has.
-    Void(BuildVoid),
+    Void(BuildSigned),
     /// Of Alpine's packages.
-    Alpine(BuildAlpine),
+    Alpine(BuildSigned),
     /// Of files that stay where they lie.
     Files(RegisterImage),
     /// Of the root of a VM, which must be stopped.
@@ -250,46 +250,22 @@ pub struct BuildDebian {
     pub opencode: bool,
 }
 
-/// An image of Alpine's packages.
+/// An image of the packages of a distribution that signs them: Alpine, or Void Linux with glibc.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BuildAlpine {
+pub struct BuildSigned {
     /// Its name.
     pub name: Name,
-    /// The release, as its folder on a mirror is called: `v3.22`, `edge` …
-    pub release: String,
-    /// Where packages come from, a URL; none is Alpine's public mirror.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mirror: Option<String>,
-    /// Public keys to trust beyond Alpine's: absolute paths of files, on the daemon's host, that
-    /// have the names by which the mirror signs.
-    #[serde(default)]
-    pub keys: Vec<String>,
-    /// Packages beyond the standard ones.
-    #[serde(default)]
-    pub packages: Vec<String>,
-    /// The root file system's size, in bytes; none is 4 GiB, or more if the packages have more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub size: Option<Size>,
-    /// Whether the opencode server is put in.
-    pub opencode: bool,
-}
-
-/// An image of Void Linux, with glibc.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct BuildVoid {
-    /// Its name.
-    pub name: Name,
-    /// The date of the release that it begins with, `YYYYMMDD`; none is the one that banger knows
-    /// best.
+    /// The release: of Alpine as its folder on a mirror is called (`v3.22`, `edge` …), of Void the
+    /// date (`YYYYMMDD`); none is the one that banger knows best.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<String>,
-    /// Where the release and packages come from; none is Void's public mirror.
+    /// Where all of it comes from, a URL; none is the distribution's public mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<String>,
-    /// Files of keys to trust beside Void's own, as absolute paths on the daemon's host: public
-    /// ones of minisign for releases, and those of repositories, in PEM or as xbps keeps them.
+    /// Files of public keys to trust beside the distribution's own, as absolute paths on the
+    /// daemon's host. Alpine's have the names by which the mirror signs; Void's are of minisign for
+    /// releases, and in PEM or as xbps keeps them for repositories.
     #[serde(default)]
     pub keys: Vec<String>,
     /// Packages beyond the standard ones.

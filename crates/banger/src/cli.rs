@@ -14,8 +14,8 @@ pub use bench::{Bench, BenchCreate, BenchList, BenchProxy, BenchStart};
 pub use guest::{Forward, Logs, Ports, Rename, ResizeOverlay, Set, Stats};
 pub use host::{Completions, Config, Doctor, Shell, SshConfig};
 pub use image::{
-    Build, BuildAlpine, BuildDebian, BuildFrom, BuildVoid, Distribution, Image, ImportImage,
-    PromoteImage, PruneImages, PullImage, RegisterImage,
+    Build, BuildDebian, BuildFrom, BuildSigned, Distribution, Image, ImportImage, PromoteImage,
+    PruneImages, PullImage, RegisterImage,
 };
 
 use crate::complete;

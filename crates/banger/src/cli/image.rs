@@ -232,12 +232,12 @@ pub enum Distribution {
     #[command(
         after_help = "Examples:\n  banger image build void\n  banger image build void --name dev --package tmux --package git --size 16G\n  banger image build void --mirror https://mirror.example/void --key release.pub --key repository.pem\n\nThe packages of the release are brought to the versions that the repository has now. Keys are\nneeded for what Void itself did not sign: of minisign for the release, of RSA for packages."
     )]
-    Void(BuildVoid),
+    Void(BuildSigned),
     /// From Alpine packages, with a boot set of its own; needs no root
     #[command(
-        after_help = "Examples:\n  banger image build alpine\n  banger image build alpine --release edge --name edge --package git --package 'python3>3.12'\n  banger image build alpine --mirror https://mirror.example/alpine --key team@example.org-1.rsa.pub\n\nWhat is signed by Alpine's keys is trusted wherever it comes from; a mirror with packages of its\nown signs with its own key."
+        after_help = "Examples:\n  banger image build alpine\n  banger image build alpine --release edge --name edge --package git --package 'python3>3.12'\n  banger image build alpine --mirror https://mirror.example/alpine --key team@example.org-1.rsa.pub\n\nWhat is signed by Alpine's keys is trusted wherever it comes from; a mirror with packages of its\nown signs with its own key, whose file has the name by which it signs."
     )]
-    Alpine(BuildAlpine),
+    Alpine(BuildSigned),
 }
 
 #[derive(Debug, Args)]
@@ -265,45 +265,18 @@ pub struct BuildDebian {
 }
 
 #[derive(Debug, Args)]
-pub struct BuildAlpine {
-    /// The image's name
-    #[arg(long, default_value = "alpine")]
-    pub name: Name,
-    /// The release, as its folder on a mirror is called
-    #[arg(long, default_value = "v3.22")]
-    pub release: String,
-    /// Where packages come from [default: Alpine's public mirror]
+pub struct BuildSigned {
+    /// The image's name [default: the distribution's]
+    #[arg(long)]
+    pub name: Option<Name>,
+    /// The release: of Alpine a folder of its mirror, of Void a date [default: the one that banger
+    /// knows best]
+    #[arg(long)]
+    pub release: Option<String>,
+    /// Where all of it comes from [default: the distribution's public mirror]
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub mirror: Option<String>,
-    /// A public key to trust beyond Alpine's, in a file of the name by which the mirror signs; may
-    /// be given several times
-    #[arg(long = "key", value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub keys: Vec<PathBuf>,
-    /// A package beyond the standard ones; may be given several times
-    #[arg(long = "package", value_name = "PACKAGE")]
-    pub packages: Vec<String>,
-    /// The root file system's size [default: 4G, or more if the packages have more]
-    #[arg(long)]
-    pub size: Option<Size>,
-    /// Leave the opencode server out
-    #[arg(long)]
-    pub no_opencode: bool,
-    #[command(flatten)]
-    pub format: Format,
-}
-
-#[derive(Debug, Args)]
-pub struct BuildVoid {
-    /// The image's name
-    #[arg(long, default_value = "void")]
-    pub name: Name,
-    /// The date of the release to begin with [default: 20250202]
-    #[arg(long, value_name = "DATE")]
-    pub release: Option<String>,
-    /// Where the release and packages come from [default: Void's public mirror]
-    #[arg(long, value_name = "URL")]
-    pub mirror: Option<String>,
-    /// A public key to trust beside Void's own; may be given several times
+    /// A public key to trust beside the distribution's own; may be given several times
     #[arg(long = "key", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub keys: Vec<PathBuf>,
     /// A package beyond the standard ones; may be given several times

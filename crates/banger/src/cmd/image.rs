@@ -12,8 +12,8 @@ use banger_core::size::Size;
 use banger_wire::Method;
 
 use crate::cli::{
-    self, Build, BuildAlpine, BuildDebian, BuildFrom, BuildVoid, Distribution, ImportImage,
-    PromoteImage, PruneImages, PullImage, RegisterImage,
+    self, Build, BuildDebian, BuildFrom, BuildSigned, Distribution, ImportImage, PromoteImage,
+    PruneImages, PullImage, RegisterImage,
 };
 use crate::cmd::config;
 use crate::cmd::vm::confirm;
@@ -28,9 +28,11 @@ pub async fn run(command: cli::Image) -> Result<ExitCode, CommandError> {
     match command {
         cli::Image::Build(args) => match *args {
             Build { distribution: Some(Distribution::Debian(args)), .. } => build(args).await,
-            Build { distribution: Some(Distribution::Void(args)), .. } => build_void(args).await,
+            Build { distribution: Some(Distribution::Void(args)), .. } => {
+                build_signed(args, "void", MakeImage::Void).await
+            }
             Build { distribution: Some(Distribution::Alpine(args)), .. } => {
-                build_alpine(args).await
+                build_signed(args, "alpine", MakeImage::Alpine).await
             }
             Build { distribution: None, from } => build_from(from).await,
         },
@@ -99,9 +101,13 @@ async fn build(args: BuildDebian) -> Result<ExitCode, CommandError> {
     make(&MakeImage::Debian(request), args.format.json).await
 }
 
-async fn build_alpine(args: BuildAlpine) -> Result<ExitCode, CommandError> {
-    let request = api::BuildAlpine {
-        name: args.name,
+async fn build_signed(
+    args: BuildSigned,
+    distribution: &str,
+    of: fn(api::BuildSigned) -> MakeImage,
+) -> Result<ExitCode, CommandError> {
+    let request = api::BuildSigned {
+        name: named(args.name, distribution)?,
         release: args.release,
         mirror: args.mirror,
         keys: args.keys.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
@@ -109,20 +115,7 @@ async fn build_alpine(args: BuildAlpine) -> Result<ExitCode, CommandError> {
         size: args.size,
         opencode: !args.no_opencode,
     };
-    make(&MakeImage::Alpine(request), args.format.json).await
-}
-
-async fn build_void(args: BuildVoid) -> Result<ExitCode, CommandError> {
-    let request = api::BuildVoid {
-        name: args.name,
-        release: args.release,
-        mirror: args.mirror,
-        keys: args.keys.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
-        packages: args.packages,
-        size: args.size,
-        opencode: !args.no_opencode,
-    };
-    make(&MakeImage::Void(request), args.format.json).await
+    make(&of(request), args.format.json).await
 }
 
 async fn build_from(args: BuildFrom) -> Result<ExitCode, CommandError> {

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use banger_core::api::{
-    ApiError, BuildAlpine, BuildDebian, BuildVoid, CopyVm, ErrorKind, ImportImage, MakeImage,
-    PullImage, RegisterImage,
+    ApiError, BuildDebian, BuildSigned, CopyVm, ErrorKind, ImportImage, MakeImage, PullImage,
+    RegisterImage,
 };
 use banger_core::id::OperationId;
 use banger_core::name::Name;
@@ -78,11 +78,11 @@ impl Engine {
         self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
     }
 
-    async fn build_alpine(&self, request: BuildAlpine) -> Result<OperationId, ApiError> {
+    async fn build_alpine(&self, request: BuildSigned) -> Result<OperationId, ApiError> {
         request.size.map(check_root_size).transpose()?;
         let request = AlpineRequest {
             name: request.name,
-            release: request.release,
+            release: request.release.unwrap_or_else(|| alpine::DEFAULT_RELEASE.to_owned()),
             mirror: request.mirror,
             keys: request.keys.into_iter().map(absolute).collect::<Result<_, _>>()?,
             packages: request.packages,
@@ -97,7 +97,7 @@ impl Engine {
         self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
     }
 
-    async fn build_void(&self, request: BuildVoid) -> Result<OperationId, ApiError> {
+    async fn build_void(&self, request: BuildSigned) -> Result<OperationId, ApiError> {
         request.size.map(check_root_size).transpose()?;
         let request = VoidRequest {
             name: request.name,
