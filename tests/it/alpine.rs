@@ -41,7 +41,9 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     mirror.trouble(&cut, Some(Trouble::Cut(1 << 20)));
     let built = banger.run(&build(&mirror, &["--key", &key, "--package", "hello", "--size", "1G"]));
     assert_eq!(built.code, 0, "{}", built.stderr);
-    for stage in ["index", "packages", "kernel", "rootfs", "describe"] {
+    for stage in
+        ["index", "packages", "kernel", "rootfs", "provision", "sshd has its user", "clean"]
+    {
         assert!(built.stderr.contains(stage), "{stage}: {}", built.stderr);
     }
     let resumed = format!("{cut} from {}", 1 << 20);
@@ -75,11 +77,11 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     // 'apk upgrade' leaves the modules of the kernel that is booted.
     assert_eq!(exec("grep linux /etc/apk/world"), "linux-virt=1.0-r0");
 
-    // The scripts of the packages are run where they belong, and once.
-    let provision = "sh /usr/lib/banger/provision && cat /etc/hello /etc/triggered";
-    assert_eq!(exec(provision), format!("1.0-r0 /\n/lib/modules/{release}"));
+    // The scripts of the packages were run where they belong, and once.
+    let provisioned = exec("cat /etc/hello /etc/triggered; grep -c ^sshd /etc/passwd");
+    assert_eq!(provisioned, format!("1.0-r0 /\n/lib/modules/{release}\n1"));
     assert_eq!(
-        exec("ls /usr/lib/banger; command -v /bin/cal"),
+        exec("ls /usr/lib/banger; ls -A /var/lib/banger; command -v /bin/cal"),
         "banger-agent\nbootstrap\n/bin/cal"
     );
     banger.ok(&["vm", "restart", "alp", "--wait", "ssh"]);

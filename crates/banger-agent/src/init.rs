@@ -7,7 +7,6 @@
 //! The initramfs has a node `/dev/null`: without a console Rust's start-up
 //! opens it in place of the standard streams, and aborts if it is missing.
 
-use std::convert::Infallible;
 use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -15,13 +14,15 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use banger_core::guest::{
-    BOOT_CONFIG, BootConfig, INIT_SAYS, MODULE_LIST, OVERLAY_DIR, WRONG_TIMER,
+    BOOT_CONFIG, BootConfig, INIT_SAYS, MODULE_LIST, OVERLAY_DIR, PROVISION_PATH, PROVISIONED,
+    PROVISIONING, Provisioned, WRONG_TIMER,
 };
-use banger_exec::{Command, ExecError, Tool, Tools, replace};
+use banger_exec::{Command, ExecError, HostRunner, Runner as _, Tool, Tools, replace};
 use rustix::fs::{FsWord, statfs, sync};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_move};
@@ -39,6 +40,8 @@ const FILE_SYSTEM: &str = "ext4";
 /// The root's init, in order of preference.
 const INITS: [&str; 3] = ["/sbin/init", "/usr/lib/systemd/systemd", "/bin/init"];
 const DEVICE_LIMIT: Duration = Duration::from_secs(15);
+/// How long the script of a root may take: it only configures what is there.
+const PROVISION_LIMIT: Duration = Duration::from_secs(3600);
 const DEVICE_POLL: Duration = Duration::from_millis(5);
 const TIMERS: &str = "/proc/timer_list";
 /// `RAMFS_MAGIC` and `TMPFS_MAGIC` of the kernel's `linux/magic.h`.
@@ -95,16 +98,18 @@ fn step<E: Into<io::Error>>(
     move |error| InitError::Step { action, target: target.to_string(), source: error.into() }
 }
 
-/// Boots the guest. Returns only if that fails.
+/// Boots the guest. Returns only if that fails, or if there is nothing more to do.
 pub fn run() -> ExitCode {
-    let Err(error) = boot();
-    Log::open().line(4, &format!("{INIT_SAYS}{}", crate::explain(&error)));
+    if let Err(error) = boot() {
+        Log::open().line(4, &format!("{INIT_SAYS}{}", crate::explain(&error)));
+    }
     sync();
     restart();
     ExitCode::FAILURE
 }
 
-fn boot() -> Result<Infallible, InitError> {
+/// Returns well when the root's script was run.
+fn boot() -> Result<(), InitError> {
     for (kind, target) in [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")] {
         make_folder(target)?;
         mount_new(kind, target, kind, None)?;
@@ -138,8 +143,39 @@ fn boot() -> Result<Infallible, InitError> {
         log.phase(&format!("wrote {files} files"));
     }
     switch_root(&root)?;
+    if config.provision {
+        log.phase(PROVISIONING);
+        return provision(log);
+    }
     log.phase("handing over");
     Err(hand_over())
+}
+
+/// Runs the root's script, and leaves word of how it ended.
+fn provision(log: Log) -> Result<(), InitError> {
+    let script = Path::new("/").join(PROVISION_PATH);
+    let tools = Tools::default().with(Tool::GuestProvision, script);
+    let log = Mutex::new(log);
+    let command = Command::new(Tool::GuestProvision)
+        .on_line(move |line| {
+            if let Ok(mut log) = log.lock() {
+                log.say(line);
+            }
+        })
+        .timeout(PROVISION_LIMIT);
+    let ended = match HostRunner::new(tools).capture(&command) {
+        Ok(output) => Provisioned { failure: None, said: output.stderr },
+        Err(ExecError::Failed { status, stderr, .. }) => {
+            Provisioned { failure: Some(status), said: stderr }
+        }
+        Err(error) => Provisioned { failure: Some(crate::explain(&error)), said: String::new() },
+    };
+    let path = Path::new("/").join(PROVISIONED);
+    let write = || {
+        fs::create_dir_all(path.parent().unwrap_or(&path))?;
+        fs::write(&path, serde_json::to_vec(&ended)?)
+    };
+    write().map_err(step("write", path.display()))
 }
 
 fn make_folder(path: &str) -> Result<(), InitError> {
@@ -277,6 +313,13 @@ impl Log {
     fn open() -> Self {
         let open = |path| OpenOptions::new().write(true).open(path).ok();
         Self { kernel: open("/dev/kmsg"), console: open("/dev/console") }
+    }
+
+    /// What somebody else says: the kernel's log is not its place.
+    fn say(&mut self, line: &str) {
+        if let Some(file) = &mut self.console {
+            let _ = file.write_all(format!("{line}\n").as_bytes());
+        }
     }
 
     fn phase(&mut self, what: &str) {

@@ -24,6 +24,10 @@ pub const MODULE_LIST: &str = "banger/modules";
 pub const AGENT_PATH: &str = "usr/lib/banger/banger-agent";
 /// The bootstrap script's place in the guest.
 pub const BOOTSTRAP_PATH: &str = "usr/lib/banger/bootstrap";
+/// The place in a root of the script that a boot for it alone runs ([`BootConfig::provision`]).
+pub const PROVISION_PATH: &str = "usr/lib/banger/provision";
+/// Where such a boot says how the script ended: a [`Provisioned`], as JSON.
+pub const PROVISIONED: &str = "var/lib/banger/provisioned.json";
 /// The environment of the opencode service; the service starts only if it is there.
 pub const OPENCODE_ENV: &str = "etc/banger/opencode.env";
 
@@ -40,16 +44,31 @@ pub struct BootConfig {
     /// that is wrong is not booted further.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer_hz: Option<u64>,
+    /// Whether the script at [`PROVISION_PATH`] is run in place of the root's init. The machine
+    /// restarts when it has ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub provision: bool,
+}
+
+/// How the script of a root ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provisioned {
+    /// How it failed: `exit status 1`; none if it did not.
+    pub failure: Option<String>,
+    /// The end of what it said.
+    pub said: String,
 }
 
 impl Default for BootConfig {
     fn default() -> Self {
-        Self { root: "/dev/vda".to_owned(), work: None, timer_hz: None }
+        Self { root: "/dev/vda".to_owned(), work: None, timer_hz: None, provision: false }
     }
 }
 
 /// What the initramfs' init begins each of its lines on the console with.
 pub const INIT_SAYS: &str = "banger-init: ";
+/// What it says last before the script of a root is run: what follows is the script's.
+pub const PROVISIONING: &str = "provisioning";
 /// What it says of a timer that the kernel measured wrong, before it restarts.
 pub const WRONG_TIMER: &str = "the kernel measured its timer wrong";
 

@@ -43,6 +43,10 @@ pub struct Image {
     /// person's, and must not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<InPlace>,
+    /// Whether it is there only for another to be made of it: it is in no list, and gone with the
+    /// next daemon.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub temporary: bool,
     /// When it was made, seconds since 1970-01-01 00:00 UTC.
     pub created_at: u64,
     /// What boots it.
@@ -202,6 +206,12 @@ impl Init {
     #[must_use]
     pub fn of(has: impl Fn(&str) -> bool) -> Option<Self> {
         Self::ALL.into_iter().find(|init| init.programs().iter().any(|path| has(path)))
+    }
+}
+
+impl From<&Image> for Parent {
+    fn from(image: &Image) -> Self {
+        Self { id: image.id.clone(), name: image.name.clone() }
     }
 }
 

@@ -78,6 +78,7 @@ tools! {
     VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "reaching the agent in VMs (vsock for QEMU without kernel support)";
     GuestReboot "reboot" "the guest's init" "shutting a guest down from inside";
     GuestInit "init" "the guest's init" "handing over from the initramfs";
+    GuestProvision "provision" "the image" "finishing a root in a boot of its own";
 }
 
 /// The programs found, by absolute path, once. One that was missing is looked

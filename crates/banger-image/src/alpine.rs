@@ -3,7 +3,7 @@
 //! The index of a repository is signed, and has the hashes of its packages: what is in the root is
 //! what the keys vouch for, wherever it was fetched from. So there is no archive of a root to begin
 //! with. Nothing of a package is run on the host: the scripts lie in the root until a boot runs
-//! them ([`PROVISION`]). What a boot needs of them is made here: the links to busybox, of which its
+//! them (`provision.rs`). What a boot needs of them is made here: the links to busybox, of which its
 //! package has a list.
 
 mod contents;
@@ -29,12 +29,11 @@ use crate::assemble::{Additions, Assembly, Described};
 use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
 use crate::namespace::Namespace;
 use crate::oci::{Limits, Root};
+use crate::signed::SignedRequest;
 use crate::{initramfs, opencode};
 use contents::Contents;
 pub use error::AlpineError;
-pub use provision::{PROVISION, PROVISION_PATH};
 use repositories::Repositories;
-pub use request::AlpineRequest;
 use request::{KERNEL, OwnKey, check, own_key};
 
 /// The release when none is asked for; supported until 2027-05-01 (the repository
@@ -56,7 +55,7 @@ const REPOSITORIES: &[&str] = &["main", "community"];
 /// folder is clean either way, and the cache has nothing that was refused.
 pub fn build(
     id: ImageId,
-    request: &AlpineRequest,
+    request: &SignedRequest,
     env: &BuildEnv<'_>,
     staging: &Path,
     reporter: &dyn Reporter,
@@ -83,7 +82,7 @@ fn pinned(mut world: Vec<Dependency>, installed: &[Installed<'_>]) -> Vec<Depend
 }
 
 struct Build<'a> {
-    request: &'a AlpineRequest,
+    request: &'a SignedRequest,
     /// What is to be installed.
     world: Vec<Dependency>,
     keys: Vec<OwnKey>,
@@ -96,8 +95,7 @@ impl Build<'_> {
         let opencode = self.opencode()?;
 
         to.stage("index")?;
-        let mirror = request.mirror.as_deref().unwrap_or(DEFAULT_MIRROR).trim_end_matches('/');
-        let folder = format!("{mirror}/{}", request.release);
+        let folder = format!("{}/{}", request.mirror_or(DEFAULT_MIRROR), request.release);
         let repositories = Repositories::fetch(to, &folder, &self.keys()?)?;
         let chosen =
             resolve(repositories.records(), ARCH, &self.world).map_err(AlpineError::from)?;

@@ -138,6 +138,7 @@ impl Assembly<'_> {
             source: known.source,
             parent: None,
             in_place: None,
+            temporary: false,
             created_at: known.created_at,
             boot_set: BootSet {
                 kernel_release: known.kernel_release,

@@ -133,6 +133,7 @@ pub(crate) mod tests {
             source: Source::Debian { suite: DEFAULT_SUITE.to_owned() },
             parent: None,
             in_place: None,
+            temporary: false,
             created_at: 0,
             boot_set: BootSet {
                 kernel_release: "6".to_owned(),

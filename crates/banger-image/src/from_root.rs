@@ -23,10 +23,12 @@ pub struct RootRequest {
     pub name: Name,
     /// What it is made of.
     pub source: Source,
+    /// The image that it counts as made from, if any.
+    pub parent: Option<Parent>,
     /// The image that the VM was made from.
-    pub parent: Image,
+    pub base: Image,
     /// That image's folder.
-    pub parent_dir: PathBuf,
+    pub base_dir: PathBuf,
     /// When it is made, seconds since 1970-01-01 00:00 UTC.
     pub created_at: u64,
 }
@@ -55,8 +57,8 @@ const LOGS: &str = "/var/log";
 /// systemd's own, named by the machine's id.
 const JOURNAL: &str = "/var/log/journal";
 
-/// Makes an image of the root that is in `staging` already, as [`files::ROOTFS`], and of its
-/// parent's boot set.
+/// Makes an image of the root that is in `staging` already, as [`files::ROOTFS`], and of its base's
+/// boot set.
 ///
 /// # Errors
 /// The root is damaged, a program or the disk fails, or it was cancelled.
@@ -71,7 +73,7 @@ pub fn finish(
     reporter.stage("clean");
     recover(env.runner, &rootfs, &env.cancel)?;
     let disk = Disk::open(env.runner, &rootfs, &env.cancel)?;
-    let release = &request.parent.boot_set.kernel_release;
+    let release = &request.base.boot_set.kernel_release;
     if disk.stat(&Path::new("/lib/modules").join(release))?.is_none() {
         reporter.log(&format!("the root has no modules of its kernel, Linux {release}, any more"));
     }
@@ -88,7 +90,7 @@ pub fn finish(
     reporter.stage("describe");
     let mut names = vec![files::KERNEL, files::INITRAMFS, files::ROOTFS];
     for name in [files::KERNEL, files::INITRAMFS] {
-        share(&request.parent_dir.join(name), &staging.join(name))?;
+        share(&request.base_dir.join(name), &staging.join(name))?;
     }
     if let Some(list) = packages {
         let path = staging.join(files::MANIFEST);
@@ -99,20 +101,21 @@ pub fn finish(
         seal(&staging.join(name))?;
     }
     let length = fs::metadata(&rootfs).map_err(BuildError::io("read", &rootfs))?.len();
-    let parent = request.parent.clone();
+    let base = request.base.clone();
     let parts = parts::record(staging, &names);
     let image = Image {
         id,
         name: request.name.clone(),
         source: request.source.clone(),
-        parent: Some(Parent { id: parent.id, name: parent.name }),
+        parent: request.parent.clone(),
         in_place: None,
+        temporary: false,
         created_at: request.created_at,
-        boot_set: parent.boot_set,
+        boot_set: base.boot_set,
         rootfs_size: Size::bytes(length),
-        opencode: parent.opencode,
-        companion: parent.companion,
-        init: parent.init,
+        opencode: base.opencode,
+        companion: base.companion,
+        init: base.init,
         parts: parts.map_err(BuildError::io("read the files in", staging))?,
     };
     let path = staging.join(files::DESCRIPTION);

@@ -32,6 +32,7 @@ pub mod opencode;
 pub mod parts;
 pub mod register;
 pub mod seed;
+pub mod signed;
 pub mod superblock;
 mod unpack;
 pub mod vmlinux;

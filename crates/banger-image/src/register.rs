@@ -137,6 +137,7 @@ impl Register<'_> {
             source: Source::Registered,
             parent: None,
             in_place: Some(InPlace { rootfs: text(&request.rootfs), kernel, initramfs }),
+            temporary: false,
             created_at: request.created_at,
             boot_set: BootSet { kernel_release, boot_args: boot_args.to_owned(), agent_version },
             rootfs_size,

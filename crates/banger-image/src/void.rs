@@ -22,13 +22,12 @@ use std::path::{Path, PathBuf};
 use banger_core::bootargs;
 use banger_core::id::ImageId;
 use banger_core::image::{Image, Init, Source, files};
-use banger_core::name::Name;
-use banger_core::size::Size;
 
 use crate::assemble::{Additions, Assembly, Described};
 use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
 use crate::namespace::Namespace;
 use crate::oci::{Layer, Limits, Root};
+use crate::signed::{SignedRequest, refuse};
 use crate::{initramfs, kernel, opencode};
 use keys::Keys;
 
@@ -47,40 +46,14 @@ const ARCHITECTURE: &str = "x86_64";
 pub const PACKAGES: &[&str] =
     &["base-files", "ca-certificates", "iproute2", "kmod", "openssh", "runit-void", "xbps"];
 
-/// A shell script that configures what was only unpacked, as `mkrootfs.sh` of void-mklive does; its
-/// arguments are packages to install then, for which it needs the network. It is for root in the
-/// guest, and may run more than once.
-pub const PROVISION: &str = r#"#!/bin/sh
-set -e
+/// Configures what was only unpacked, as `mkrootfs.sh` of void-mklive does.
+const PROVISION: &str = "set -e
 # All others need the accounts and folders of this one.
 xbps-reconfigure -f base-files
 xbps-reconfigure -a
-[ $# -eq 0 ] || xbps-install -Sy "$@"
 # runit-void enables these anew, and a VM has neither a console nor devices that come and go.
 rm -f /etc/runit/runsvdir/default/agetty-tty? /etc/runit/runsvdir/default/udevd
-"#;
-
-/// An image of Void to build.
-#[derive(Debug, Clone)]
-pub struct VoidRequest {
-    /// The image's name.
-    pub name: Name,
-    /// The release, see [`DEFAULT_RELEASE`].
-    pub release: String,
-    /// Where it comes from; none is [`DEFAULT_MIRROR`].
-    pub mirror: Option<String>,
-    /// Files of keys that are trusted beside Void's own: public ones of minisign for the release,
-    /// and those of repositories, in PEM or as xbps keeps them.
-    pub keys: Vec<PathBuf>,
-    /// Packages to install beyond [`PACKAGES`].
-    pub packages: Vec<String>,
-    /// The apparent size of the root file system; none is 4 GiB, or more if there is more in it.
-    pub size: Option<Size>,
-    /// Whether the image gets the opencode server.
-    pub opencode: bool,
-    /// When it is made, seconds since 1970-01-01 00:00 UTC.
-    pub created_at: u64,
-}
+";
 
 /// Builds an image in `staging`, an empty folder.
 ///
@@ -90,7 +63,7 @@ pub struct VoidRequest {
 /// The scratch folder is clean either way.
 pub fn build(
     id: ImageId,
-    request: &VoidRequest,
+    request: &SignedRequest,
     env: &BuildEnv<'_>,
     staging: &Path,
     reporter: &dyn Reporter,
@@ -107,10 +80,7 @@ pub fn build(
     })
 }
 
-fn check(request: &VoidRequest) -> Result<(), BuildError> {
-    let refuse = |what, value: &str, reason| {
-        Err(BuildError::Request { what, value: value.to_owned(), reason })
-    };
+fn check(request: &SignedRequest) -> Result<(), BuildError> {
     let release = &request.release;
     if release.len() != 8 || !release.bytes().all(|byte| byte.is_ascii_digit()) {
         return refuse("release of Void", release, "expected a date such as 20250202");
@@ -121,17 +91,11 @@ fn check(request: &VoidRequest) -> Result<(), BuildError> {
             return refuse("package", package, "expected a name as xbps knows it");
         }
     }
-    if let Some(mirror) = &request.mirror {
-        let known = ["http://", "https://"].iter().any(|scheme| mirror.starts_with(scheme));
-        if !known || mirror.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return refuse("mirror", mirror, "expected a URL of http or https");
-        }
-    }
-    Ok(())
+    request.check_mirror()
 }
 
 struct Build<'a> {
-    request: &'a VoidRequest,
+    request: &'a SignedRequest,
     keys: Keys,
     /// The folder of downloads of Void's.
     cache: PathBuf,
@@ -188,7 +152,7 @@ impl Build<'_> {
     }
 
     fn mirror(&self) -> &str {
-        self.request.mirror.as_deref().unwrap_or(DEFAULT_MIRROR).trim_end_matches('/')
+        self.request.mirror_or(DEFAULT_MIRROR)
     }
 
     fn repository(&self) -> String {
@@ -231,8 +195,8 @@ fn boots(root: &Root) -> Result<(), BuildError> {
 mod tests {
     use super::*;
 
-    fn request() -> VoidRequest {
-        VoidRequest {
+    fn request() -> SignedRequest {
+        SignedRequest {
             name: "void".parse().unwrap(),
             release: DEFAULT_RELEASE.to_owned(),
             mirror: None,
@@ -248,11 +212,11 @@ mod tests {
     fn what_cannot_be_is_refused() {
         check(&request()).unwrap();
         let refused = [
-            VoidRequest { release: "current".to_owned(), ..request() },
-            VoidRequest { packages: vec!["-y".to_owned()], ..request() },
-            VoidRequest { packages: vec!["a>=1".to_owned()], ..request() },
-            VoidRequest { mirror: Some("/srv/void".to_owned()), ..request() },
-            VoidRequest { mirror: Some("http://a b".to_owned()), ..request() },
+            SignedRequest { release: "current".to_owned(), ..request() },
+            SignedRequest { packages: vec!["-y".to_owned()], ..request() },
+            SignedRequest { packages: vec!["a>=1".to_owned()], ..request() },
+            SignedRequest { mirror: Some("/srv/void".to_owned()), ..request() },
+            SignedRequest { mirror: Some("http://a b".to_owned()), ..request() },
         ]
         .map(|request| check(&request).unwrap_err().to_string());
         insta::assert_snapshot!(refused.join("\n"), @r"

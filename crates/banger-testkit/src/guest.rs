@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use banger_core::agent::{self, Health, Service};
-use banger_core::guest::{INIT_SAYS, WRONG_TIMER};
+use banger_core::guest::{INIT_SAYS, PROVISIONING, WRONG_TIMER};
 use banger_core::resource::ProcessId;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
@@ -89,6 +89,13 @@ pub(crate) async fn vmm(world: WorldRef, id: ProcessId, args: Vec<String>, monit
     if world.get().is_some_and(|world| world.boots_badly()) {
         // The host reads it there or waits in vain, which a test sees.
         let _ = say(&args, &format!("{INIT_SAYS}{WRONG_TIMER}: 0 Hz\n"));
+    } else if world.get().is_some_and(|world| world.provisions()) {
+        let _ = say(&args, &format!("{INIT_SAYS}1 ms: {PROVISIONING}\nconfigured\n"));
+        // Not at once: who started it wants to know that it runs.
+        if let Ok((stream, _)) = monitor.accept().await {
+            let _ = commands(&world, &id, stream).await;
+        }
+        end(&world, &id);
     } else if let Ok(vhost) = option(&args, "socket,id=vsock,path=", "-chardev") {
         let vsock: PathBuf = Path::new(vhost).with_file_name("vsock.sock");
         // A host that does not listen does not want to know.

@@ -54,6 +54,17 @@ mount -o remount,ro /
 ";
 const SSHD_RUN: &str = "#!/bin/sh\nssh-keygen -A >/dev/null 2>&1\nexec /usr/sbin/sshd -D\n";
 
+/// Stands in for xbps' own, which cannot be had as a package of Debian's: it runs no script of a
+/// package, but writes down what it is asked, has all packages configured, and enables what
+/// `runit-void` would.
+const XBPS_RECONFIGURE: &str = r#"#!/bin/sh
+echo "$@" >>/etc/reconfigured
+echo "configured: $*"
+[ "$1" = -a ] || exit 0
+sed -i 's/>unpacked</>installed</' /var/db/xbps/pkgdb-0.38.plist
+ln -s /etc/sv/udevd /etc/sv/agetty-tty1 /etc/runit/runsvdir/default/
+"#;
+
 /// A mirror in a folder, to be served by [`crate::Mirror`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoidMirror {
@@ -179,6 +190,8 @@ fn installed(root: Tree, runit: &Tree) -> Vec<Package> {
     old.add("etc/issue", Node::file(0o644, "old\n"));
     old.add("etc/motd", Node::file(0o644, "old\n"));
     old.add("usr/lib/base/old", Node::file(0o644, "gone with the next version\n"));
+    let mut xbps = Tree::default();
+    xbps.add("usr/bin/xbps-reconfigure", Node::file(0o755, XBPS_RECONFIGURE));
     let mut forgotten = Tree::default();
     forgotten.add("usr/lib/base/forgotten", Node::file(0o644, "nobody builds it any more\n"));
     vec![
@@ -193,7 +206,7 @@ fn installed(root: Tree, runit: &Tree) -> Vec<Package> {
         Package { name: "forgotten", version: "1.0_1", files: forgotten, ..Package::default() },
         Package { name: "removed-packages", version: "0.1_1", ..Package::default() },
         Package { name: "runit-void", version: "20250212_1", files: runit, ..Package::default() },
-        Package { name: "xbps", version: "0.59.2_1", ..Package::default() },
+        Package { name: "xbps", version: "0.59.2_1", files: xbps, ..Package::default() },
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use banger_core::dirs::Dirs;
@@ -38,6 +38,8 @@ struct Shared {
     links: Mutex<BTreeMap<String, Option<String>>>,
     /// How many of the next guests do not boot well.
     bad_boots: AtomicU32,
+    /// Whether guests run the script of their root, and end.
+    provisioning: AtomicBool,
     runtime: Handle,
 }
 
@@ -84,6 +86,7 @@ impl World {
             devices: Mutex::default(),
             links: Mutex::default(),
             bad_boots: AtomicU32::new(0),
+            provisioning: AtomicBool::new(false),
             runtime: runtime()?,
         })))
     }
@@ -116,6 +119,15 @@ impl World {
     pub(crate) fn boots_badly(&self) -> bool {
         let one_less = |left: u32| left.checked_sub(1);
         self.0.bad_boots.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+    }
+
+    /// From now on guests run the script of their root, and end.
+    pub fn provision(&self) {
+        self.0.provisioning.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn provisions(&self) -> bool {
+        self.0.provisioning.load(Ordering::SeqCst)
     }
 
     fn weak(&self) -> WorldRef {

@@ -264,6 +264,16 @@ impl Engine {
         only(found, "VM", key, "see 'banger vm list'")
     }
 
+    /// All images, by name.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn images(&self) -> Result<Vec<Image>, ApiError> {
+        let mut images = self.store.read(|db| images::list(db)).await.map_err(store_error)?;
+        images.retain(|image| !image.temporary);
+        Ok(images)
+    }
+
     /// The image that `key` means.
     ///
     /// # Errors
@@ -272,6 +282,7 @@ impl Engine {
         let wanted = key.to_owned();
         let found =
             self.store.read(move |db| images::find(db, &wanted)).await.map_err(store_error)?;
+        let found = found.into_iter().filter(|image| !image.temporary).collect();
         let remedy = format!(
             "build it with 'banger image build debian --name {key}', or see 'banger image list'"
         );

@@ -194,7 +194,7 @@ pub struct Signs {
 
 impl Signs {
     /// Completes when the guest is seen not to boot well, and says why.
-    async fn bad(&self) -> String {
+    pub(crate) async fn bad(&self) -> String {
         let began = Instant::now();
         loop {
             tokio::time::sleep(PAUSE * 4).await;
@@ -212,7 +212,7 @@ impl Signs {
         })
     }
 
-    fn wrong_timer(&self) -> Option<String> {
+    pub(crate) fn wrong_timer(&self) -> Option<String> {
         let text = self.text();
         let line = text.lines().find(|line| line.contains(WRONG_TIMER))?;
         Some(line.trim().trim_start_matches(INIT_SAYS).to_owned())

@@ -6,6 +6,7 @@ mod change;
 mod copy;
 mod create;
 mod derive;
+mod first_boot;
 mod identity;
 mod images;
 pub mod keys;

@@ -82,8 +82,13 @@ const SYSTEM_APPLETS: &str =
     "init halt poweroff reboot sysctl swapoff swapon syslogd losetup blockdev fsck ip modprobe";
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
-    sshd:x:22:22:sshd:/var/empty:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n";
-const GROUP: &str = "root:x:0:\ntty:x:5:\nuucp:x:14:\nsshd:x:22:\nutmp:x:43:\nnobody:x:65534:\n";
+    nobody:x:65534:65534:nobody:/:/sbin/nologin\n";
+const GROUP: &str = "root:x:0:\ntty:x:5:\nuucp:x:14:\nutmp:x:43:\nnobody:x:65534:\n";
+/// Without it, sshd does not start.
+const SSHD_USER: &str = "#!/bin/sh\n\
+    echo 'sshd:x:22:22:sshd:/var/empty:/sbin/nologin' >>/etc/passwd\n\
+    echo 'sshd:!::0:::::' >>/etc/shadow\necho 'sshd:x:22:' >>/etc/group\n\
+    echo 'sshd has its user'\n";
 const SSHD: &str = r#"#!/sbin/openrc-run
 command=/usr/sbin/sshd
 pidfile=/run/sshd.pid
@@ -126,7 +131,7 @@ start() {
 pub fn alpine_mirror() -> PathBuf {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let dir = PathBuf::from("/var/tmp/banger-test-alpine-1");
+    let dir = PathBuf::from("/var/tmp/banger-test-alpine-2");
     if dir.join("ready").exists() {
         return dir;
     }
@@ -193,7 +198,7 @@ fn packages(dir: &Path) -> Vec<Apk> {
         of_system("etc/group", GROUP),
         // Debian's OpenRC wants it.
         of_system("etc/insserv.conf", ""),
-        text("etc/shadow", 0o640, "root:*::0:::::\nsshd:!::0:::::\nnobody:!::0:::::\n"),
+        text("etc/shadow", 0o640, "root:*::0:::::\nnobody:!::0:::::\n"),
         of_system("etc/hosts", "127.0.0.1 localhost\n"),
         of_system("etc/motd", "alpine\n"),
         of_system("etc/os-release", "ID=alpine\nPRETTY_NAME=\"Alpine Linux v3.22\"\n"),
@@ -257,7 +262,10 @@ fn packages(dir: &Path) -> Vec<Apk> {
             ),
         ),
         package("openssh", "openssh-server", Vec::new()),
-        package("openssh-server", "so:libc.so.6", take("openssh-server", vec![config])),
+        Apk {
+            scripts: vec![("pre-install", SSHD_USER.to_owned())],
+            ..package("openssh-server", "so:libc.so.6", take("openssh-server", vec![config]))
+        },
         Apk {
             install_if: "openssh-server openrc",
             ..package("openssh-server-openrc", "", vec![text("etc/init.d/sshd", 0o755, SSHD)])

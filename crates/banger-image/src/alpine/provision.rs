@@ -1,25 +1,20 @@
 //! The scripts of packages, which wait in the root for a boot of the image's own.
 
+use banger_core::guest::PROVISION_PATH;
+
 use crate::apk::installed::Installed;
 use crate::apk::package::Script;
 use crate::archive::{Archive, Item};
 use crate::build::BuildError;
+use crate::signed::provision;
 
-/// Where [`PROVISION`] lies in the root.
-pub const PROVISION_PATH: &str = "usr/lib/banger/provision";
 /// Where the scripts lie, and the list of them.
 const FOLDER: &str = "usr/lib/banger/provision.d";
 
-/// A script for the shell of the root, to be run there once by root: it runs the scripts of all
-/// packages, in the order of a list and as apk does (apk-package(5), "scripts"): in `/`, with the
-/// version as argument, or, for a trigger, the folders that are there of those that it is about.
-/// Then it removes them and itself. It fails if one of them did, and says which.
-pub const PROVISION: &str = r#"#!/bin/sh
-folder=/usr/lib/banger/provision.d
-[ -f "$folder/list" ] || exit 0
-cd / || exit 1
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin
-umask 022
+/// Runs the scripts of all packages, in the order of a list and as apk does (apk-package(5),
+/// "scripts"): in `/`, with the version as argument, or, for a trigger, the folders that are there of
+/// those that it is about. Then it removes them. It fails if one of them did, and says which.
+const PROVISION: &str = r#"folder=/usr/lib/banger/provision.d
 failed=
 while read -r script arguments; do
     set --
@@ -32,8 +27,8 @@ while read -r script arguments; do
     [ $# -gt 0 ] || continue
     "$folder/$script" "$@" </dev/null || failed="$failed $script"
 done <"$folder/list"
-rm -rf "$folder" /usr/lib/banger/provision
-[ -z "$failed" ] || { echo "scripts of packages failed:$failed" >&2; exit 1; }
+rm -rf "$folder"
+[ -z "$failed" ] || { echo "scripts of packages failed:$failed"; exit 1; }
 "#;
 
 /// A script to run.
@@ -73,8 +68,9 @@ pub(super) fn add(archive: &mut Archive, installed: &[Installed<'_>]) -> Result<
     let steps = steps(installed);
     let list: String =
         steps.iter().map(|step| format!("{} {}\n", step.name, step.arguments)).collect();
-    let provision = PROVISION.as_bytes();
-    archive.add(&Item::File { path: PROVISION_PATH, mode: 0o755, content: provision })?;
+    let provision = provision(PROVISION);
+    let content = provision.as_bytes();
+    archive.add(&Item::File { path: PROVISION_PATH, mode: 0o755, content })?;
     let path = &format!("{FOLDER}/list");
     archive.add(&Item::File { path, mode: 0o644, content: list.as_bytes() })?;
     for Step { name, content, .. } in steps {
@@ -122,6 +118,5 @@ mod tests {
         000-a-1-r0.trigger /bin /usr/*
         ");
         assert!(PROVISION.contains(&format!("folder=/{FOLDER}\n")));
-        assert!(PROVISION.contains(&format!(" /{PROVISION_PATH}\n")));
     }
 }

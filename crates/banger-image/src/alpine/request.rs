@@ -1,12 +1,10 @@
 //! What an image is asked to be.
 
-use std::path::{Path, PathBuf};
-
-use banger_core::name::Name;
-use banger_core::size::Size;
+use std::path::Path;
 
 use crate::apk::dependency::Dependency;
 use crate::build::BuildError;
+use crate::signed::{SignedRequest, refuse};
 
 /// The package of the kernel.
 pub(super) const KERNEL: &str = "linux-virt";
@@ -16,29 +14,6 @@ const PACKAGES: &[&str] =
 /// What the opencode server needs beyond that.
 const OPENCODE_PACKAGES: &[&str] = &["libgcc", "libstdc++"];
 
-/// An Alpine image to build.
-#[derive(Debug, Clone)]
-pub struct AlpineRequest {
-    /// The image's name.
-    pub name: Name,
-    /// The release, as its folder on a mirror is called, see [`DEFAULT_RELEASE`](super::DEFAULT_RELEASE).
-    pub release: String,
-    /// A mirror to use instead of [`DEFAULT_MIRROR`](super::DEFAULT_MIRROR), a URL.
-    pub mirror: Option<String>,
-    /// Public keys to trust beyond Alpine's: files that have the names by which a mirror signs.
-    pub keys: Vec<PathBuf>,
-    /// Packages to install beyond those that every image has, perhaps with versions: `curl`,
-    /// `python3>3.12`.
-    pub packages: Vec<String>,
-    /// The apparent size of the root file system; none is 4 GiB, or more if the packages have
-    /// more.
-    pub size: Option<Size>,
-    /// Whether the image gets the opencode server.
-    pub opencode: bool,
-    /// When it is made, seconds since 1970-01-01 00:00 UTC.
-    pub created_at: u64,
-}
-
 /// A key that a person trusts.
 pub(super) struct OwnKey {
     pub name: String,
@@ -46,21 +21,13 @@ pub(super) struct OwnKey {
 }
 
 /// Checks a request, and gives what is to be installed.
-pub(super) fn check(request: &AlpineRequest) -> Result<Vec<Dependency>, BuildError> {
-    let refuse = |what, value: &str, reason| {
-        Err(BuildError::Request { what, value: value.to_owned(), reason })
-    };
+pub(super) fn check(request: &SignedRequest) -> Result<Vec<Dependency>, BuildError> {
     let release = &request.release;
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
     if !release.starts_with(|c: char| c.is_ascii_lowercase()) || !release.chars().all(plain) {
         return refuse("release of Alpine", release, "expected a name such as v3.22 or edge");
     }
-    if let Some(mirror) = &request.mirror {
-        let known = ["http://", "https://"].iter().any(|scheme| mirror.starts_with(scheme));
-        if !known || mirror.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return refuse("mirror", mirror, "expected a URL of http or https");
-        }
-    }
+    request.check_mirror()?;
     let opencode = OPENCODE_PACKAGES.iter().filter(|_| request.opencode);
     let names = PACKAGES.iter().chain(opencode).copied();
     let mut world: Vec<Dependency> = Vec::new();
@@ -90,8 +57,8 @@ pub(super) fn own_key(path: &Path) -> Result<OwnKey, BuildError> {
 mod tests {
     use super::*;
 
-    fn request() -> AlpineRequest {
-        AlpineRequest {
+    fn request() -> SignedRequest {
+        SignedRequest {
             name: "alpine".parse().unwrap(),
             release: super::super::DEFAULT_RELEASE.to_owned(),
             mirror: None,
@@ -106,7 +73,7 @@ mod tests {
     #[test]
     fn a_request_adds_to_what_every_image_has() {
         let packages = ["curl", "kmod>30", "!openssl"].map(str::to_owned).to_vec();
-        let world = check(&AlpineRequest { packages, opencode: true, ..request() }).unwrap();
+        let world = check(&SignedRequest { packages, opencode: true, ..request() }).unwrap();
         let world: Vec<_> = world.iter().map(ToString::to_string).collect();
         insta::assert_snapshot!(world.join(" "), @"alpine-base ca-certificates e2fsprogs iproute2 linux-virt openssh libgcc libstdc++ curl kmod>30 !openssl");
     }
@@ -115,12 +82,12 @@ mod tests {
     fn a_request_that_makes_no_sense_is_refused() {
         let packages = |name: &str| vec![name.to_owned()];
         let wrong = [
-            AlpineRequest { release: "3.22".to_owned(), ..request() },
-            AlpineRequest { release: "v3/../..".to_owned(), ..request() },
-            AlpineRequest { mirror: Some("ftp://mirror.example".to_owned()), ..request() },
-            AlpineRequest { mirror: Some("http://mirror.example/ x".to_owned()), ..request() },
-            AlpineRequest { packages: packages("curl wget"), ..request() },
-            AlpineRequest { packages: packages("curl@edge"), ..request() },
+            SignedRequest { release: "3.22".to_owned(), ..request() },
+            SignedRequest { release: "v3/../..".to_owned(), ..request() },
+            SignedRequest { mirror: Some("ftp://mirror.example".to_owned()), ..request() },
+            SignedRequest { mirror: Some("http://mirror.example/ x".to_owned()), ..request() },
+            SignedRequest { packages: packages("curl wget"), ..request() },
+            SignedRequest { packages: packages("curl@edge"), ..request() },
         ];
         let said = wrong.map(|request| check(&request).unwrap_err().to_string());
         insta::assert_snapshot!(said.join("\n"), @"

@@ -4,14 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::Build;
+use banger_core::guest::PROVISION_PATH;
+
 use super::packages::Installed;
 use super::release::{Base, Config};
 use super::services::{CURRENT, DOWN, ENABLED, OPENCODE, OPENCODE_RUN, OPENCODE_SERVICE, SSHD};
+use super::{Build, PROVISION};
 use crate::archive::{Archive, Item};
 use crate::build::BuildError;
 use crate::checksum::Checksum;
 use crate::opencode;
+use crate::signed::provision;
 use crate::xbps::files::{Entry, Kind};
 use crate::xbps::pkgdb;
 
@@ -64,6 +67,9 @@ impl Build<'_> {
         archive.add(&Item::Link { path: CURRENT.to_owned(), target: "default".to_owned() })?;
         DOWN.iter().try_for_each(|path| empty(&mut archive, path))?;
         archive.add(&Item::Folder(SSHD))?;
+        let provision = provision(PROVISION);
+        let content = provision.as_bytes();
+        archive.add(&Item::File { path: PROVISION_PATH, mode: 0o755, content })?;
         if let Some(mirror) = &self.request.mirror {
             // It takes the place of the file of that name in /usr/share/xbps.d (xbps.d(5)).
             let content = format!("repository={}/current\n", mirror.trim_end_matches('/'));

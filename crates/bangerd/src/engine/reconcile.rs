@@ -45,6 +45,7 @@ impl Engine {
                 kept.push((ctx, then));
             }
         }
+        self.remove_temporary_images().await?;
         self.release_ownerless().await?;
         for operation in unfinished {
             let (id, outcome) = (operation.id.clone(), outcome_of(&operation, &kept));
@@ -144,6 +145,18 @@ impl Engine {
             ctx.vmm_ended(None).await;
         }
         Ok(false)
+    }
+
+    /// Removes what was there only for an image that was being made: its VM is gone by now.
+    async fn remove_temporary_images(&self) -> Result<(), OpError> {
+        for image in self.store.read(|db| images::list(db)).await? {
+            if image.temporary
+                && let Err(error) = self.delete_image(&image.id).await
+            {
+                tracing::error!(image = %image.id, error = error.message, "not removed");
+            }
+        }
+        Ok(())
     }
 
     /// Releases what belongs to neither a VM nor an image: builds that were under way.

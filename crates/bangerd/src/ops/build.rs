@@ -7,17 +7,19 @@ use banger_core::api::{
     ApiError, BuildDebian, BuildSigned, CopyVm, ErrorKind, ImportImage, MakeImage, PullImage,
     RegisterImage,
 };
-use banger_core::id::OperationId;
+use banger_core::id::{ImageId, OperationId};
+use banger_core::image::Image;
 use banger_core::name::Name;
 use banger_core::operation::OperationKind;
 use banger_core::size::Size;
-use banger_image::alpine::{self, AlpineRequest};
-use banger_image::build::{BuildEnv, Reporter};
+use banger_image::alpine;
+use banger_image::build::{BuildEnv, BuildError, Reporter};
 use banger_image::container::{self, ContainerRequest, From};
 use banger_image::debian::DebianRequest;
 use banger_image::oci::{InvalidReference, auth};
 use banger_image::register::{RegisterRequest, register};
-use banger_image::void::{self, VoidRequest};
+use banger_image::signed::SignedRequest;
+use banger_image::void;
 
 use crate::clock::now;
 use crate::engine::Engine;
@@ -25,6 +27,10 @@ use crate::engine::task::Wish;
 
 /// What a root file system may have: the smallest Debian with a kernel just fits into the first.
 const ROOT_SIZES: RangeInclusive<Size> = Size::mib(512)..=Size::gib(4096);
+
+/// Builds an image of signed packages.
+type SignedBuild =
+    fn(ImageId, &SignedRequest, &BuildEnv<'_>, &Path, &dyn Reporter) -> Result<Image, BuildError>;
 
 impl Engine {
     /// Begins to make an image.
@@ -34,8 +40,12 @@ impl Engine {
     pub async fn make(&self, request: MakeImage) -> Result<OperationId, ApiError> {
         match request {
             MakeImage::Debian(request) => self.build_debian(request).await,
-            MakeImage::Void(request) => self.build_void(request).await,
-            MakeImage::Alpine(request) => self.build_alpine(request).await,
+            MakeImage::Void(request) => {
+                self.build_signed(request, void::DEFAULT_RELEASE, void::build).await
+            }
+            MakeImage::Alpine(request) => {
+                self.build_signed(request, alpine::DEFAULT_RELEASE, alpine::build).await
+            }
             MakeImage::Files(request) => self.register(request).await,
             MakeImage::Image(request) => self.build_from(request).await,
             MakeImage::Registry(request) => {
@@ -78,11 +88,16 @@ impl Engine {
         self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
     }
 
-    async fn build_alpine(&self, request: BuildSigned) -> Result<OperationId, ApiError> {
+    async fn build_signed(
+        &self,
+        request: BuildSigned,
+        release: &str,
+        build: SignedBuild,
+    ) -> Result<OperationId, ApiError> {
         request.size.map(check_root_size).transpose()?;
-        let request = AlpineRequest {
+        let request = SignedRequest {
             name: request.name,
-            release: request.release.unwrap_or_else(|| alpine::DEFAULT_RELEASE.to_owned()),
+            release: request.release.unwrap_or_else(|| release.to_owned()),
             mirror: request.mirror,
             keys: request.keys.into_iter().map(absolute).collect::<Result<_, _>>()?,
             packages: request.packages,
@@ -92,28 +107,9 @@ impl Engine {
         };
         let name = request.name.clone();
         let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
-            Ok(alpine::build(id, &request, env, staging, reporter)?)
+            Ok(build(id, &request, env, staging, reporter)?)
         };
-        self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
-    }
-
-    async fn build_void(&self, request: BuildSigned) -> Result<OperationId, ApiError> {
-        request.size.map(check_root_size).transpose()?;
-        let request = VoidRequest {
-            name: request.name,
-            release: request.release.unwrap_or_else(|| void::DEFAULT_RELEASE.to_owned()),
-            mirror: request.mirror,
-            keys: request.keys.into_iter().map(absolute).collect::<Result<_, _>>()?,
-            packages: request.packages,
-            size: request.size,
-            opencode: request.opencode,
-            created_at: now(),
-        };
-        let name = request.name.clone();
-        let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
-            Ok(void::build(id, &request, env, staging, reporter)?)
-        };
-        self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
+        self.make_provisioned(name, Box::new(make)).await
     }
 
     async fn make_of_container(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use banger_core::dirs::vm_files;
-use banger_core::image::{Source, files};
+use banger_core::image::{Parent, Source, files};
 use banger_core::name::Name;
 use banger_image::build::{BuildEnv, Reporter};
 use banger_image::from_root::{RootRequest, finish};
@@ -24,14 +24,15 @@ impl VmCtx {
             Ok(image) => image,
             Err(error) => return self.finish(log, Err(error), Vec::new(), String::new()).await,
         };
-        let parent_dir = self.engine.dirs.image(parent.id.as_str());
+        let base_dir = self.engine.dirs.image(parent.id.as_str());
         let (host, driver) = (self.engine.host.clone(), vm.spec.root_disk);
-        let (base, overlay) = (parent_dir.join(files::ROOTFS), vm_files::overlay(&self.dir()));
+        let (base, overlay) = (base_dir.join(files::ROOTFS), vm_files::overlay(&self.dir()));
         let request = RootRequest {
             name,
             source: Source::Vm { vm: vm.name },
-            parent,
-            parent_dir,
+            parent: Some(Parent::from(&parent)),
+            base: parent,
+            base_dir,
             created_at: now(),
         };
         let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {

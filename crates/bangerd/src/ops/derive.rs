@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use banger_core::api::{ApiError, BuildFrom, CreateVm, ErrorKind};
 use banger_core::dirs::vm_files;
 use banger_core::id::OperationId;
-use banger_core::image::{Image, Source, files};
+use banger_core::image::{Image, Parent, Source, files};
+use banger_core::name::Name;
 use banger_core::operation::{OperationKind, Outcome};
 use banger_core::resource::ResourceSpec;
 use banger_core::vm::{MIN_DISK, RootDisk, Vm, WaitFor};
 use banger_host::dig_holes;
-use banger_image::build::{BuildEnv, Reporter};
 use banger_image::from_root::{RootRequest, finish};
 
 use crate::clock::now;
@@ -20,6 +20,7 @@ use crate::engine::vm::VmCtx;
 use crate::engine::{BUILDS, Engine, store_error};
 use crate::error::{OpError, chain};
 use crate::ops::build::check_root_size;
+use crate::ops::images::Make;
 use crate::ops::provision::{Provisioning, check_packages};
 use crate::store::vms::{self, VmRow};
 
@@ -43,7 +44,8 @@ impl Engine {
                 return Err(ApiError::new(ErrorKind::Invalid, message));
             }
         }
-        let vm = self.builder(&request, &parent).await?;
+        let spec = CreateVm { vcpus: request.vcpus, memory: request.memory, ..CreateVm::default() };
+        let vm = self.builder(spec, &parent).await?;
         let row = VmRow { vm: vm.clone(), opencode_password: None };
         let (kind, target) = (OperationKind::ImageBuild, request.name.to_string());
         // Together: a VM without the operation that it is for would stay until the next daemon.
@@ -59,26 +61,24 @@ impl Engine {
         Ok(id)
     }
 
-    /// The VM that an image is built in. Its root is the image's file to be.
-    async fn builder(&self, request: &BuildFrom, parent: &Image) -> Result<Vm, ApiError> {
-        let mut vm = self
-            .define(
-                &CreateVm {
-                    vcpus: request.vcpus,
-                    memory: request.memory,
-                    disk: Some(MIN_DISK),
-                    root_disk: Some(RootDisk::Clone),
-                    opencode: Some(false),
-                    ..CreateVm::default()
-                },
-                parent,
-            )
-            .await?;
-        let name = format!("{BUILDS}{}", vm.id.short());
-        let internal = |_| ApiError::new(ErrorKind::Internal, "an unusable name was made");
-        vm.name = name.parse().map_err(internal)?;
+    /// A VM that an image is built in. Its root is the image's file to be.
+    pub(super) async fn builder(&self, spec: CreateVm, base: &Image) -> Result<Vm, ApiError> {
+        let spec = CreateVm {
+            disk: Some(MIN_DISK),
+            root_disk: Some(RootDisk::Clone),
+            opencode: Some(false),
+            ..spec
+        };
+        let mut vm = self.define(&spec, base).await?;
+        vm.name = self.hidden_name(vm.id.short())?;
         vm.temporary = true;
         Ok(vm)
+    }
+
+    /// The name of what is there only for a build.
+    pub(super) fn hidden_name(&self, short: &str) -> Result<Name, ApiError> {
+        let internal = |_| ApiError::new(ErrorKind::Internal, "an unusable name was made");
+        format!("{BUILDS}{short}").parse().map_err(internal)
     }
 
     async fn run_build_from(
@@ -91,31 +91,17 @@ impl Engine {
         let provisioned = self.provision_image(log, ctx, &request).await;
         let outcome = match provisioned {
             Ok(()) => {
-                let root = vm_files::overlay(&ctx.dir());
                 let request = RootRequest {
                     name: request.name,
                     source: Source::Image,
-                    parent_dir: self.dirs.image(parent.id.as_str()),
-                    parent,
+                    parent: Some(Parent::from(&parent)),
+                    base_dir: self.dirs.image(parent.id.as_str()),
+                    base: parent,
                     created_at: now(),
                 };
-                let make = move |id, env: &BuildEnv<'_>, staging: &Path, told: &dyn Reporter| {
-                    let rootfs = staging.join(files::ROOTFS);
-                    // Both are in the state folder.
-                    std::fs::rename(&root, &rootfs)
-                        .map_err(OpError::file(format!("move {}", root.display())))?;
-                    dig_holes(&rootfs)?;
-                    Ok(finish(id, &request, env, staging, told)?)
-                };
-                self.run_make(log, Box::new(make)).await
+                self.run_make(log, of_root(ctx, request)).await
             }
-            Err(error) if error.is_cancelled() => Outcome::Cancelled,
-            Err(error) => {
-                // Who has heard the guest itself needs its console no more.
-                let heard = matches!(error, OpError::Guest { .. });
-                let console = if heard { String::new() } else { ctx.console_tail() };
-                Outcome::Failed { failure: error.failure(Vec::new(), console) }
-            }
+            Err(error) => ctx.not_built(&error),
         };
         let removed = ctx.remove(None).await;
         let left = removed.unwrap_or_else(|error| vec![chain(&error)]);
@@ -146,6 +132,32 @@ impl Engine {
     }
 }
 
+impl VmCtx {
+    /// How a build ended that its VM could not do.
+    pub(super) fn not_built(&self, error: &OpError) -> Outcome {
+        if error.is_cancelled() {
+            return Outcome::Cancelled;
+        }
+        // Who has heard the guest itself needs its console no more.
+        let heard = matches!(error, OpError::Guest { .. });
+        let console = if heard { String::new() } else { self.console_tail() };
+        Outcome::Failed { failure: error.failure(Vec::new(), console) }
+    }
+}
+
+/// Makes an image of the root of a VM that is gone after it.
+pub(super) fn of_root(ctx: &VmCtx, request: RootRequest) -> Make {
+    let root = vm_files::overlay(&ctx.dir());
+    Box::new(move |id, env, staging, told| {
+        let rootfs = staging.join(files::ROOTFS);
+        // Both are in the state folder.
+        std::fs::rename(&root, &rootfs)
+            .map_err(OpError::file(format!("move {}", root.display())))?;
+        dig_holes(&rootfs)?;
+        Ok(finish(id, &request, env, staging, told)?)
+    })
+}
+
 /// Fails if a path is not absolute, or leads to nothing: before a VM is booted for it.
 fn check_paths(request: &BuildFrom) -> Result<(), ApiError> {
     let invalid = |message| ApiError::new(ErrorKind::Invalid, message);
@@ -162,7 +174,7 @@ fn check_paths(request: &BuildFrom) -> Result<(), ApiError> {
 }
 
 /// An outcome, and what was not undone after it.
-fn with_rollback(outcome: Outcome, left: Vec<String>) -> Outcome {
+pub(super) fn with_rollback(outcome: Outcome, left: Vec<String>) -> Outcome {
     match outcome {
         Outcome::Failed { mut failure } => {
             failure.rollback.extend(left);

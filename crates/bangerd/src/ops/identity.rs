@@ -33,6 +33,7 @@ impl VmCtx {
             let config = BootConfig {
                 // What is put into `/root` of an image to be is to be in the image.
                 work: (!guest.vm.temporary).then(|| WORK.to_owned()),
+                provision: guest.image.temporary,
                 timer_hz: (!boot.kvm).then_some(APIC_TIMER_HZ),
                 ..BootConfig::default()
             };

@@ -201,8 +201,7 @@ impl Provisioning<'_> {
                 Err(OpError::GuestLost { what, said: shown(tail(&stderr)) })
             }
             Err(ExecError::Failed { status, stderr, .. }) => {
-                let said = tail(&stderr).lines().map(shown).collect::<Vec<_>>().join("\n");
-                Err(OpError::Guest { what, status, said })
+                Err(OpError::guest(&what, status, &stderr))
             }
             Err(error) => Err(error.into()),
         })
@@ -211,10 +210,18 @@ impl Provisioning<'_> {
 }
 
 /// What a guest says, without what a terminal would take for more than text.
-fn shown(line: &str) -> String {
+pub(super) fn shown(line: &str) -> String {
     let mut filter = Filter::default();
     let shown = filter.push(line.as_bytes());
     shown + filter.end()
+}
+
+impl OpError {
+    /// Something failed in a guest, which said more than fits.
+    pub(super) fn guest(what: &str, status: String, said: &str) -> Self {
+        let said = tail(said).lines().map(shown).collect::<Vec<_>>().join("\n");
+        Self::Guest { what: what.to_owned(), status, said }
+    }
 }
 
 /// The last lines of what was said: all of it is in the log.

@@ -132,28 +132,20 @@ impl VmCtx {
         self.wait_for_services(&waiting, &process).await
     }
 
-    /// Waits for the agent. A guest that does not boot well is booted again.
+    /// Waits for the agent.
     async fn first_answer(
         &self,
         log: &OpLog,
         boot: &Boot,
         booted: &mut Booted,
     ) -> Result<Health, OpError> {
-        let mut boots = 0;
+        let mut boots = 1;
         loop {
-            boots += 1;
-            // A kernel hangs by emulation only, and a slow machine is not to lose twice what
-            // its guest has done.
-            let silence = (self.ready_limit() / 4).max(LEAST_SILENCE);
-            // Another's initramfs says nothing that is known.
-            let silence = (!boot.kvm && boot.ours && boots == 1).then_some(silence);
-            let signs = self.signs(silence);
+            let signs = self.signs_of(boot, boots);
             let answered = self.probe(log, &booted.process).agent(&booted.doorbell, &signs).await;
             match answered {
-                Err(OpError::Misbooted { why }) if boots < BOOTS => {
-                    let message = format!("the guest did not boot well: {why}; it boots again");
-                    log.append(EventKind::Warning { message }).await?;
-                    *booted = self.boot_again(log, boot).await?;
+                Err(OpError::Misbooted { why }) => {
+                    self.boot_better(log, boot, booted, &mut boots, why).await?;
                 }
                 Err(OpError::Ended { .. }) if guest::panicked(&self.console_tail()) => {
                     return Err(OpError::Panicked);
@@ -161,6 +153,34 @@ impl VmCtx {
                 answered => return answered,
             }
         }
+    }
+
+    /// What tells how the guest boots, for the how-manieth time.
+    pub(super) fn signs_of(&self, boot: &Boot, boots: u32) -> guest::Signs {
+        // A kernel hangs by emulation only, and a slow machine is not to lose twice what
+        // its guest has done.
+        let silence = (self.ready_limit() / 4).max(LEAST_SILENCE);
+        // Another's initramfs says nothing that is known.
+        self.signs((!boot.kvm && boot.ours && boots == 1).then_some(silence))
+    }
+
+    /// Boots a guest again that did not boot well; fails if it had its chances.
+    pub(super) async fn boot_better(
+        &self,
+        log: &OpLog,
+        boot: &Boot,
+        booted: &mut Booted,
+        boots: &mut u32,
+        why: String,
+    ) -> Result<(), OpError> {
+        if *boots >= BOOTS {
+            return Err(OpError::Misbooted { why });
+        }
+        *boots += 1;
+        let message = format!("the guest did not boot well: {why}; it boots again");
+        log.append(EventKind::Warning { message }).await?;
+        *booted = self.boot_again(log, boot).await?;
+        Ok(())
     }
 
     async fn wait_for_services(
@@ -248,8 +268,9 @@ impl VmCtx {
 
     /// The image that the VM is made from.
     pub(crate) async fn image(&self, vm: &Vm) -> Result<Image, OpError> {
-        let image = self.engine.image(vm.spec.image.as_str()).await;
-        image.map_err(|error| OpError::Internal(error.message))
+        let id = vm.spec.image.clone();
+        let found = self.engine.store.read(move |db| images::find(db, id.as_str())).await?.pop();
+        found.ok_or_else(|| OpError::Internal(format!("the image of '{}' is not known", vm.name)))
     }
 }
 

@@ -7,11 +7,9 @@ use banger_core::api::{ImageInfo, MakeImage, Package};
 use banger_core::operation::Operation;
 use serde::Deserialize;
 
-use crate::engine::store_error;
 use crate::serve::api::{Body, Key, Params, Reply, Shared, whole};
 use crate::serve::openapi::{Conflict, Internal, Invalid, NotFound};
 use crate::serve::operations::accepted;
-use crate::store::images;
 
 /// The image that a path names.
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -38,9 +36,8 @@ pub(super) struct Look {
     responses((status = 200, description = "All images", body = Vec<ImageInfo>), Internal)
 )]
 pub(super) async fn list_images(State(shared): State<Shared>) -> Reply<Json<Vec<ImageInfo>>> {
-    let list = shared.engine.store.read(|db| images::list(db)).await.map_err(store_error)?;
     let mut infos = Vec::new();
-    for image in list {
+    for image in shared.engine.images().await? {
         infos.push(shared.engine.image_info(image, false).await?);
     }
     Ok(Json(infos))

@@ -7,8 +7,8 @@ use bangerd::engine::Engine;
 use bangerd::engine::task::Wish;
 
 use crate::scene::{
-    Scene, ask, build_from, build_image, change_home, copy, create, create_limited, elsewhere,
-    fill, give_more, promote,
+    Scene, ask, build_from, build_image, build_provisioned, change_home, copy, create,
+    create_limited, elsewhere, fill, give_more, promote,
 };
 
 /// Does `work` after `before` on a fresh host, killed at each of its steps in
@@ -158,6 +158,15 @@ fn an_image_of_a_vm_is_survived() {
 fn a_build_from_an_image_is_survived() {
     killed_at_every_step(nothing, async |engine| drop(build_from(engine).await));
     killed_with_firecracker(nothing, async |engine| drop(build_from(engine).await));
+}
+
+#[test]
+fn a_build_with_a_boot_of_its_own_is_survived() {
+    let provisions = |scene: &Scene| scene.world.provision();
+    killed_where(Scene::new, provisions, nothing, async |engine| {
+        let outcome = format!("{:?}", build_provisioned(engine).await);
+        assert!(outcome.contains("holds no ext4 file system"), "{outcome}");
+    });
 }
 
 #[test]

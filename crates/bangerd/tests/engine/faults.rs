@@ -9,7 +9,7 @@ use banger_testkit::{Fault, Life};
 use bangerd::engine::Engine;
 use bangerd::engine::task::Wish;
 
-use crate::scene::{Scene, ask, build_image, change_home, create};
+use crate::scene::{Scene, ask, build_image, build_provisioned, change_home, create};
 
 /// Does `work` after `before` on a fresh host with each fault of `kind` in turn,
 /// until there is no call left to fail. `judge` is told how it ended.
@@ -175,4 +175,17 @@ fn each_call_of_an_image_build_may_fail() {
     // To leave the scratch folder behind is a warning only: the image is there.
     failed_at_every_call(Fault::Before, nothing, build_image, |_| {});
     failed_at_every_call(Fault::From, nothing, build_image, |_| {});
+}
+
+#[test]
+fn each_call_of_a_build_with_a_boot_of_its_own_may_fail() {
+    let scene = || {
+        let scene = Scene::new();
+        scene.world.provision();
+        scene
+    };
+    // What is left behind of a part is a warning only, as above; this goes on to the end.
+    for kind in [Fault::Before, Fault::After, Fault::From] {
+        failed_where(scene, kind, nothing, build_provisioned, |_| {});
+    }
 }

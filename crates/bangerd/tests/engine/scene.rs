@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use banger_core::api::{ApiError, ChangeVm, CreateVm, MakeImage};
@@ -16,7 +17,7 @@ use banger_core::resource::ResourceSpec;
 use banger_core::size::Size;
 use banger_core::vm::{Vm, VmState, Vmm, WaitFor};
 use banger_exec::Cancel;
-use banger_image::build::BuildError;
+use banger_image::build::{BuildEnv, BuildError, Reporter};
 use banger_testkit::{Faults, Host, Life, Programs, Root, World};
 use bangerd::engine::task::Wish;
 use bangerd::engine::{Build, Engine, Parts};
@@ -133,6 +134,7 @@ impl Scene {
         });
         let (rows, images, held, unfinished) = checked.unwrap();
         assert_eq!(unfinished, [], "operations without an end");
+        assert!(images.iter().all(|image| !image.temporary), "{images:?}");
         let vms: Vec<Vm> = rows.into_iter().map(|row| row.vm).collect();
         let (mut processes, mut devices, mut links) = (0, Vec::new(), BTreeSet::new());
         let uid = rustix::process::geteuid().as_raw();
@@ -310,6 +312,18 @@ pub async fn build_from(engine: &Engine) -> Outcome {
     outcome
 }
 
+/// Makes an image whose root is finished in a boot of its own, as far as in [`copy`].
+pub async fn build_provisioned(engine: &Engine) -> Outcome {
+    let make = |id, _: &BuildEnv<'_>, staging: &Path, _: &dyn Reporter| {
+        write_image(staging);
+        let names = [files::KERNEL, files::INITRAMFS, files::ROOTFS];
+        let parts = banger_image::parts::record(staging, &names).unwrap();
+        Ok(Image { parts, ..image(id, "new") })
+    };
+    let begun = engine.make_provisioned("new".parse().unwrap(), Box::new(make)).await;
+    outcome(engine, begun).await
+}
+
 async fn outcome(engine: &Engine, begun: Result<OperationId, ApiError>) -> Outcome {
     end_of(engine, begun.unwrap()).await
 }
@@ -334,6 +348,7 @@ fn image(id: ImageId, name: &str) -> Image {
         source: Source::Debian { suite: "bookworm".to_owned() },
         parent: None,
         in_place: None,
+        temporary: false,
         created_at: 0,
         boot_set: BootSet {
             kernel_release: "6.1".to_owned(),
@@ -348,7 +363,7 @@ fn image(id: ImageId, name: &str) -> Image {
     }
 }
 
-fn write_image(dir: &std::path::Path) {
+fn write_image(dir: &Path) {
     for name in [files::KERNEL, files::INITRAMFS, files::ROOTFS] {
         fs::write(dir.join(name), name).unwrap();
     }
