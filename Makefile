@@ -2,11 +2,16 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
+BANGER ?= banger
+NAME ?=
+BUILD ?=
 
 BIN = $(DESTDIR)$(PREFIX)/bin
 RULES = $(DESTDIR)$(PREFIX)/lib/udev/rules.d
 PROGRAMS = target/release/banger target/release/bangerd target/release/banger-helper \
 	target/agent/banger-agent
+
+NAMED = $(if $(NAME),--name $(NAME))
 
 help:
 	@echo 'make build      build the programs, optimised'
@@ -15,6 +20,10 @@ help:
 	@echo 'make uninstall  remove it from there'
 	@echo 'make demo       see a VM made, started and entered'
 	@echo 'make test       everything CI runs'
+	@echo 'make alpine     make an image of Alpine, as `banger image build alpine` does;'
+	@echo '                step by step: make alpine-kernel alpine-rootfs alpine-register'
+	@echo '                (NAME=its-name, BUILD="options of banger image build alpine")'
+	@echo 'make void       the same for Void Linux, with the same steps'
 
 build:
 	$(CARGO) build --release --locked --workspace
@@ -39,4 +48,15 @@ demo:
 test:
 	script/test
 
-.PHONY: help build install uninstall demo test
+alpine void:
+	$(BANGER) image build $@ $(NAMED) $(BUILD)
+
+alpine-kernel alpine-rootfs void-kernel void-rootfs:
+	$(BANGER) image build $(subst -, --step ,$@) $(NAMED) $(BUILD)
+
+# What the image is made of was told to the steps before it.
+alpine-register void-register:
+	$(BANGER) image build $(subst -, --step ,$@) $(NAMED)
+
+.PHONY: help build install uninstall demo test alpine alpine-kernel alpine-rootfs alpine-register \
+	void void-kernel void-rootfs void-register

@@ -39,17 +39,53 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     let key = key(&banger);
     let cut = format!("{RELEASE}/main/x86_64/busybox-1.0-r0.apk");
     mirror.trouble(&cut, Some(Trouble::Cut(1 << 20)));
-    let built = banger.run(&build(&mirror, &["--key", &key, "--package", "hello", "--size", "1G"]));
-    assert_eq!(built.code, 0, "{}", built.stderr);
-    for stage in
-        ["index", "packages", "kernel", "rootfs", "provision", "sshd has its user", "clean"]
-    {
-        assert!(built.stderr.contains(stage), "{stage}: {}", built.stderr);
+    let step = |step: &str, more: &[&str]| {
+        let options = [&["--step", step, "--name", "alp"], more].concat();
+        banger.run(&[&["image", "build", "alpine", "--no-opencode"], &options[..]].concat())
+    };
+    let fails = |name: &str, more: &[&str]| {
+        let ran = step(name, more);
+        assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+        let (said, error) = ran.stderr.split_once("error: ").unwrap();
+        (said.to_owned(), error.trim_end().to_owned())
+    };
+    let does = |name: &str, more: &[&str]| {
+        let ran = step(name, more);
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        (ran.stderr, ran.stdout.trim_end().to_owned())
+    };
+    let of = ["--mirror", &mirror.url, "--key", &key, "--package", "hello", "--size", "1G"];
+    let (_, nothing) = fails("register", &[]);
+    let (of_kernel, kernel) = does("kernel", &of);
+    let (_, half) = fails("register", &[]);
+    let (of_rootfs, _) = does("rootfs", &[&of[..], &["--package", "broken"]].concat());
+    let (heard, broken) = fails("register", &[]);
+    let (_, rootfs) = does("rootfs", &of);
+    let (of_register, register) = does("register", &[]);
+    insta::assert_snapshot!([nothing, kernel, half, broken, rootfs, register].join("\n"), @"
+    the image could not be made: there is no kernel for it yet: do the step 'kernel' first
+    the kernel of 'alp' is there; next: banger image build alpine --name alp --step rootfs
+    the image could not be made: there is no rootfs for it yet: do the step 'rootfs' first
+    the configuration of packages failed with exit status 1:
+    sshd has its user
+    nothing good comes of this
+    scripts of packages failed: 016-broken-1.0-r0.post-install
+    the root file system of 'alp' is there; next: banger image build alpine --name alp --step register
+    the image 'alp' is there; try: banger vm create --image alp
+    ");
+    assert!(heard.contains("nothing good comes of this"), "{heard}");
+    for (told, stages) in [
+        (of_kernel, &["index", "packages", "kernel"][..]),
+        (of_rootfs, &["index", "packages", "rootfs"]),
+        (of_register, &["register", "describe", "provision", "sshd has its user", "clean"]),
+    ] {
+        stages.iter().for_each(|stage| assert!(told.contains(stage), "{stage}: {told}"));
     }
+    assert_eq!(fs::read_dir(banger.state("parts")).unwrap().count(), 0);
     let resumed = format!("{cut} from {}", 1 << 20);
     assert!(mirror.asked().contains(&resumed), "{:?}", mirror.asked());
 
-    let shown = banger.json(&["image", "show", "alpine", "--verify"]);
+    let shown = banger.json(&["image", "show", "alp", "--verify"]);
     assert_eq!(shown["source"], serde_json::json!({ "kind": "alpine", "release": RELEASE }));
     assert_eq!(shown["init"], "openrc");
     let folder = banger.state("images").join(shown["id"].as_str().unwrap());
@@ -57,7 +93,7 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     assert!(packages.contains("\nhello 1.0-r0 x86_64\n"), "{packages}");
     assert!(packages.contains("\nopenssh-server-openrc 1.0-r0 x86_64\n"), "{packages}");
 
-    banger.ok(&[&["vm", "create", "alp", "--image", "alpine"], &PLAIN[..]].concat());
+    banger.ok(&[&["vm", "create", "alp", "--image", "alp"], &PLAIN[..]].concat());
     let exec = |script: &str| banger.ok(&["vm", "exec", "alp", "--", script]);
     let identity = exec("hostname; ip -o -4 address show eth0 | awk '{print $4}'; uname -r");
     let release = shown["boot_set"]["kernel_release"].as_str().unwrap();

@@ -263,7 +263,7 @@ fn a_build_is_cancelled_in_any_stage_and_leaves_nothing() {
     let banger = Sandbox::bare(As::Me);
     let served = Served::new(banger.dir());
     let build = served.build();
-    for stage in ["release", "packages", "kernel", "rootfs"] {
+    for stage in ["release", "packages", "kernel", "rootfs", "provision"] {
         let log = banger.dir().join("started.log");
         let _ = fs::remove_file(&log);
         let pid = banger.start(&[&words(&build)[..], &["--json"]].concat());

@@ -276,6 +276,22 @@ pub struct BuildSigned {
     pub size: Option<Size>,
     /// Whether the opencode server is put in.
     pub opencode: bool,
+    /// The step to do, if not all at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<BuildStep>,
+}
+
+/// A step of making an image of signed packages. What one leaves waits for the next on the daemon's
+/// host, by distribution and name of the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BuildStep {
+    /// Gets the kernel, and makes its initramfs.
+    Kernel,
+    /// Makes the root file system.
+    Rootfs,
+    /// Makes the image of both; takes nothing else than the name.
+    Register,
 }
 
 /// An image of files that stay where they lie. All paths are absolute, on the daemon's host.

@@ -131,6 +131,18 @@ impl Dirs {
         self.state.join("scratch").join(operation)
     }
 
+    /// What steps left of an image that is to be, by its distribution and its name.
+    #[must_use]
+    pub fn parts(&self, distribution: &str, name: &str) -> PathBuf {
+        self.state.join("parts").join(format!("{distribution}-{name}"))
+    }
+
+    /// What builds know of earlier ones.
+    #[must_use]
+    pub fn locks(&self) -> PathBuf {
+        self.state.join("locks")
+    }
+
     /// The key that enters VMs, where the configuration names none.
     #[must_use]
     pub fn ssh_key(&self) -> PathBuf {

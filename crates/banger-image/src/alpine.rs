@@ -10,6 +10,7 @@ mod contents;
 mod error;
 mod kernel;
 mod layers;
+mod lock;
 mod packages;
 mod provision;
 mod repositories;
@@ -17,6 +18,7 @@ mod request;
 
 use std::path::{Path, PathBuf};
 
+use banger_core::api::BuildStep;
 use banger_core::bootargs;
 use banger_core::id::ImageId;
 use banger_core::image::{Image, Init, Source, files};
@@ -30,9 +32,10 @@ use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
 use crate::namespace::Namespace;
 use crate::oci::{Limits, Root};
 use crate::signed::SignedRequest;
-use crate::{initramfs, opencode};
+use crate::{initramfs, opencode, steps};
 use contents::Contents;
 pub use error::AlpineError;
+use lock::Lock;
 use repositories::Repositories;
 use request::{KERNEL, OwnKey, check, own_key};
 
@@ -47,7 +50,8 @@ const ARCH: &str = "x86_64";
 /// The repositories, the most important first.
 const REPOSITORIES: &[&str] = &["main", "community"];
 
-/// Builds an image into `staging`, an empty folder.
+/// Builds an image into `staging`, an empty folder; none where a step was asked for that leaves a
+/// part of it only.
 ///
 /// # Errors
 /// The request makes no sense; an index or a package cannot be had or is not to be trusted, or the
@@ -59,13 +63,16 @@ pub fn build(
     env: &BuildEnv<'_>,
     staging: &Path,
     reporter: &dyn Reporter,
-) -> Result<Image, BuildError> {
+) -> Result<Option<Image>, BuildError> {
     let world = check(request)?;
     let keys = request.keys.iter().map(|path| own_key(path)).collect::<Result<Vec<_>, _>>()?;
     let agent = read_agent(env.agent)?;
     let namespace = Namespace::current();
     with_scratch(env, reporter, namespace, |scratch| {
         let to = Assembly { env, staging, reporter, namespace, scratch };
+        if request.step == Some(BuildStep::Register) {
+            return steps::register(&to, request, id).map(Some);
+        }
         Build { request, world, keys, to }.run(id, &agent)
     })
 }
@@ -90,7 +97,7 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn run(&self, id: ImageId, agent: &[u8]) -> Result<Image, BuildError> {
+    fn run(&self, id: ImageId, agent: &[u8]) -> Result<Option<Image>, BuildError> {
         let (to, request) = (&self.to, self.request);
         let opencode = self.opencode()?;
 
@@ -99,9 +106,12 @@ impl Build<'_> {
         let repositories = Repositories::fetch(to, &folder, &self.keys()?)?;
         let chosen =
             resolve(repositories.records(), ARCH, &self.world).map_err(AlpineError::from)?;
+        let wanted = repositories.wanted(&chosen);
+        let mut lock = Lock::read(&request.locks, &folder)?;
+        lock.check(wanted.iter().map(|wanted| wanted.record))?;
 
         to.stage("packages")?;
-        let packages = packages::get(to, &repositories.wanted(&chosen))?;
+        let packages = packages::get(to, &wanted)?;
         let installed: Vec<_> = packages.iter().map(packages::Had::installed).collect();
         let world = pinned(self.world.clone(), &installed);
         let database = database(&installed, &world, ARCH).map_err(AlpineError::from)?;
@@ -110,8 +120,15 @@ impl Build<'_> {
         let missing = || BuildError::Missing(format!("package {KERNEL}"));
         let kernel = packages.iter().find(|package| package.record.name == KERNEL);
         let kernel = kernel::read(kernel.ok_or_else(missing)?)?;
-        to.save(files::KERNEL, &kernel.vmlinux)?;
-        to.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
+        if request.does(BuildStep::Kernel) {
+            to.save(files::KERNEL, &kernel.vmlinux)?;
+            to.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
+        }
+        lock.keep(&folder)?;
+        if request.step == Some(BuildStep::Kernel) {
+            steps::keep_kernel(to, request, &kernel.release)?;
+            return Ok(None);
+        }
 
         to.stage("rootfs")?;
         let layers = layers::of(&packages, &database.superseded)?;
@@ -132,7 +149,6 @@ impl Build<'_> {
         };
         let rootfs_size = to.rootfs(&mut root, &additions, request.size)?;
 
-        to.stage("describe")?;
         let known = Described {
             id,
             name: request.name.clone(),
@@ -144,11 +160,16 @@ impl Build<'_> {
             rootfs_size,
             opencode: request.opencode.then(|| opencode::MUSL.version.to_owned()),
         };
-        to.describe(known, to.packages()?)
+        if request.step.is_some() {
+            steps::keep_rootfs(to, request, &known)?;
+            return Ok(None);
+        }
+        to.stage("describe")?;
+        to.describe(known, to.packages()?).map(Some)
     }
 
     fn opencode(&self) -> Result<Option<PathBuf>, BuildError> {
-        if !self.request.opencode {
+        if !self.request.opencode || !self.request.does(BuildStep::Rootfs) {
             return Ok(None);
         }
         self.to.stage("opencode")?;

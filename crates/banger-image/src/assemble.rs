@@ -11,6 +11,8 @@ use banger_core::image::{BootSet, Image, Init, Source, files};
 use banger_core::name::Name;
 use banger_core::size::Size;
 
+use serde::{Deserialize, Serialize};
+
 use crate::build::{BuildEnv, BuildError, Reporter, seal};
 use crate::ext4::{self, Copied, Disk};
 use crate::namespace::Namespace;
@@ -41,6 +43,7 @@ pub(crate) struct Assembly<'a> {
 }
 
 /// What is known of an image.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Described {
     pub id: ImageId,
     pub name: Name,

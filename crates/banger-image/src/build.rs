@@ -153,6 +153,9 @@ pub enum BuildError {
     /// The layers of an image make no tree.
     #[error(transparent)]
     Flatten(#[from] crate::oci::FlattenError),
+    /// What steps left makes no image.
+    #[error(transparent)]
+    Steps(#[from] crate::steps::PartsError),
     /// What Void's mirrors have is of no use.
     #[error(transparent)]
     Void(Box<crate::void::VoidError>),

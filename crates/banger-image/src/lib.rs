@@ -33,6 +33,7 @@ pub mod parts;
 pub mod register;
 pub mod seed;
 pub mod signed;
+pub mod steps;
 pub mod superblock;
 mod unpack;
 pub mod vmlinux;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use banger_core::api::BuildStep;
 use banger_core::name::Name;
 use banger_core::size::Size;
 
@@ -29,12 +30,23 @@ pub struct SignedRequest {
     pub opencode: bool,
     /// When it is made, seconds since 1970-01-01 00:00 UTC.
     pub created_at: u64,
+    /// The step to do, if not all of them.
+    pub step: Option<BuildStep>,
+    /// Where steps leave their part of this image for the next.
+    pub parts: PathBuf,
+    /// A folder for what later builds of any image are to know.
+    pub locks: PathBuf,
 }
 
 impl SignedRequest {
     /// The mirror to use, without a slash at its end.
     pub(crate) fn mirror_or<'a>(&'a self, own: &'a str) -> &'a str {
         self.mirror.as_deref().unwrap_or(own).trim_end_matches('/')
+    }
+
+    /// Whether a step is to be done.
+    pub(crate) fn does(&self, step: BuildStep) -> bool {
+        self.step.is_none_or(|only| only == step)
     }
 
     /// Fails if its mirror can be none.

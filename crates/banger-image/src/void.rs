@@ -19,6 +19,7 @@ mod services;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use banger_core::api::BuildStep;
 use banger_core::bootargs;
 use banger_core::id::ImageId;
 use banger_core::image::{Image, Init, Source, files};
@@ -28,7 +29,7 @@ use crate::build::{BuildEnv, BuildError, Reporter, read_agent, with_scratch};
 use crate::namespace::Namespace;
 use crate::oci::{Layer, Limits, Root};
 use crate::signed::{SignedRequest, refuse};
-use crate::{initramfs, kernel, opencode};
+use crate::{initramfs, kernel, opencode, steps};
 use keys::Keys;
 
 pub use error::VoidError;
@@ -55,7 +56,8 @@ xbps-reconfigure -a
 rm -f /etc/runit/runsvdir/default/agetty-tty? /etc/runit/runsvdir/default/udevd
 ";
 
-/// Builds an image in `staging`, an empty folder.
+/// Builds an image in `staging`, an empty folder; none where a step was asked for that leaves a
+/// part of it only.
 ///
 /// # Errors
 /// The request makes no sense; a download fails, or is not what a trusted key signed; packages do
@@ -67,7 +69,7 @@ pub fn build(
     env: &BuildEnv<'_>,
     staging: &Path,
     reporter: &dyn Reporter,
-) -> Result<Image, BuildError> {
+) -> Result<Option<Image>, BuildError> {
     check(request)?;
     let keys = Keys::read(&request.release, &request.keys)?;
     let agent = read_agent(env.agent)?;
@@ -76,6 +78,9 @@ pub fn build(
     fs::create_dir_all(&cache).map_err(BuildError::io("make the folder", &cache))?;
     with_scratch(env, reporter, namespace, |scratch| {
         let to = Assembly { env, staging, reporter, namespace, scratch };
+        if request.step == Some(BuildStep::Register) {
+            return steps::register(&to, request, id).map(Some);
+        }
         Build { request, keys, cache, to }.run(id, &agent)
     })
 }
@@ -103,7 +108,7 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn run(&self, id: ImageId, agent: &[u8]) -> Result<Image, BuildError> {
+    fn run(&self, id: ImageId, agent: &[u8]) -> Result<Option<Image>, BuildError> {
         let (to, request) = (&self.to, self.request);
         let opencode = self.opencode()?;
         to.stage("release")?;
@@ -119,8 +124,14 @@ impl Build<'_> {
         to.stage("kernel")?;
         let release = packages::kernel_release(&new, &plan.kernel)?;
         let kernel = kernel::read(&packages, Some(release))?;
-        to.save(files::KERNEL, &kernel.vmlinux)?;
-        to.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
+        if request.does(BuildStep::Kernel) {
+            to.save(files::KERNEL, &kernel.vmlinux)?;
+            to.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
+        }
+        if request.step == Some(BuildStep::Kernel) {
+            steps::keep_kernel(to, request, &kernel.release)?;
+            return Ok(None);
+        }
 
         to.stage("rootfs")?;
         let below = self.below(&base, &new, &plan.gone)?;
@@ -136,7 +147,6 @@ impl Build<'_> {
             Additions { init: Init::Runit, agent, modules, created_at: request.created_at };
         let rootfs_size = to.rootfs(&mut root, &additions, request.size)?;
 
-        to.stage("describe")?;
         let known = Described {
             id,
             name: request.name.clone(),
@@ -148,7 +158,12 @@ impl Build<'_> {
             rootfs_size,
             opencode: request.opencode.then(|| opencode::GLIBC.version.to_owned()),
         };
-        to.describe(known, to.packages()?)
+        if request.step.is_some() {
+            steps::keep_rootfs(to, request, &known)?;
+            return Ok(None);
+        }
+        to.stage("describe")?;
+        to.describe(known, to.packages()?).map(Some)
     }
 
     fn mirror(&self) -> &str {
@@ -160,7 +175,7 @@ impl Build<'_> {
     }
 
     fn opencode(&self) -> Result<Option<PathBuf>, BuildError> {
-        if !self.request.opencode {
+        if !self.request.opencode || !self.request.does(BuildStep::Rootfs) {
             return Ok(None);
         }
         self.to.stage("opencode")?;
@@ -205,6 +220,9 @@ mod tests {
             size: None,
             opencode: false,
             created_at: 0,
+            step: None,
+            parts: Path::new("parts").to_owned(),
+            locks: Path::new("locks").to_owned(),
         }
     }
 

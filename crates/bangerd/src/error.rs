@@ -205,7 +205,7 @@ impl OpError {
                  --name NAME'; the VMs of this one cannot start without it",
                 damage.path.display()
             )),
-            Self::Build(BuildError::Alpine(error)) => error.remedy().map(str::to_owned),
+            Self::Build(BuildError::Alpine(error)) => error.remedy(),
             Self::Host(HostError::Exec(ExecError::NotInstalled(tool)))
             | Self::Exec(ExecError::NotInstalled(tool)) => Some(format!(
                 "install {}; 'banger doctor' says how, and what else is missing",

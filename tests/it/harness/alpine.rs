@@ -131,7 +131,7 @@ start() {
 pub fn alpine_mirror() -> PathBuf {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let dir = PathBuf::from("/var/tmp/banger-test-alpine-2");
+    let dir = PathBuf::from("/var/tmp/banger-test-alpine-3");
     if dir.join("ready").exists() {
         return dir;
     }
@@ -144,6 +144,7 @@ pub fn alpine_mirror() -> PathBuf {
     main.finish().unwrap();
     let mut community = ApkRepository::new(&dir, RELEASE, "community").unwrap();
     community.add(&hello()).unwrap();
+    community.add(&broken()).unwrap();
     community.finish().unwrap();
     fs::write(dir.join("ready"), "").unwrap();
     dir
@@ -160,6 +161,18 @@ fn hello() -> Apk {
             ApkFile::text("usr/bin/hello", 0o755, "#!/bin/sh\necho hello\n"),
             ApkFile::text("etc/motd", 0o644, "hello\n"),
         ],
+        ..Apk::default()
+    }
+}
+
+/// What cannot be configured.
+fn broken() -> Apk {
+    let script = "#!/bin/sh\necho 'nothing good comes of this'\nexit 3\n";
+    Apk {
+        name: "broken",
+        version: "1.0-r0",
+        scripts: vec![("post-install", script.to_owned())],
+        files: vec![ApkFile::text("usr/share/broken", 0o644, "broken\n")],
         ..Apk::default()
     }
 }

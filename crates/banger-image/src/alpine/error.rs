@@ -1,5 +1,7 @@
 //! Why there is no Alpine image, beyond what any build can fail of.
 
+use std::path::PathBuf;
+
 use crate::apk::index::IndexError;
 use crate::apk::installed::DatabaseError;
 use crate::apk::keys::KeyError;
@@ -37,6 +39,20 @@ pub enum AlpineError {
         #[source]
         source: PackageError,
     },
+    /// A package is not what it was in an earlier build.
+    #[error(
+        "the package {package} has the hash {now}, and had {before} when an image was made of it before"
+    )]
+    Changed {
+        /// Its name and version.
+        package: String,
+        /// What it was.
+        before: String,
+        /// What it is.
+        now: String,
+        /// Where that is written down.
+        lock: PathBuf,
+    },
     /// The packages have files that are in each other's way.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -45,8 +61,14 @@ pub enum AlpineError {
 impl AlpineError {
     /// What to do about it, where that can be told.
     #[must_use]
-    pub fn remedy(&self) -> Option<&'static str> {
-        match self {
+    pub fn remedy(&self) -> Option<String> {
+        if let Self::Changed { lock, .. } = self {
+            return Some(format!(
+                "a version is published once: ask whoever runs the mirror; if it is right, remove {}",
+                lock.display()
+            ));
+        }
+        let remedy = match self {
             Self::Index { source: IndexError::Signature(KeyError::Unknown(_)), .. } => Some(
                 "if that key is of whoever runs your mirror, trust it with '--key FILE', a file of the same name",
             ),
@@ -57,6 +79,7 @@ impl AlpineError {
                 Some("try again later, or use another mirror with '--mirror URL'")
             }
             _ => None,
-        }
+        };
+        remedy.map(str::to_owned)
     }
 }

@@ -67,6 +67,9 @@ mod tests {
             size: None,
             opencode: false,
             created_at: 0,
+            step: None,
+            parts: Path::new("parts").to_owned(),
+            locks: Path::new("locks").to_owned(),
         }
     }
 

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use banger_core::api::BuildStep;
 use banger_core::name::Name;
 use banger_core::size::Size;
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 
 use super::{Format, key};
 use crate::complete;
@@ -235,7 +236,7 @@ pub enum Distribution {
     Void(BuildSigned),
     /// From Alpine packages, with a boot set of its own; needs no root
     #[command(
-        after_help = "Examples:\n  banger image build alpine\n  banger image build alpine --release edge --name edge --package git --package 'python3>3.12'\n  banger image build alpine --mirror https://mirror.example/alpine --key team@example.org-1.rsa.pub\n\nWhat is signed by Alpine's keys is trusted wherever it comes from; a mirror with packages of its\nown signs with its own key, whose file has the name by which it signs."
+        after_help = "Examples:\n  banger image build alpine\n  banger image build alpine --release edge --name edge --package git --package 'python3>3.12'\n  banger image build alpine --mirror https://mirror.example/alpine --key team@example.org-1.rsa.pub\n  banger image build alpine --step kernel && banger image build alpine --step rootfs --package git \\\n    && banger image build alpine --step register\n\nWhat is signed by Alpine's keys is trusted wherever it comes from; a mirror with packages of its\nown signs with its own key, whose file has the name by which it signs."
     )]
     Alpine(BuildSigned),
 }
@@ -282,6 +283,9 @@ pub struct BuildSigned {
     /// A package beyond the standard ones; may be given several times
     #[arg(long = "package", value_name = "PACKAGE")]
     pub packages: Vec<String>,
+    /// Do one step only, of which each leaves its part for the last
+    #[arg(long, value_enum)]
+    pub step: Option<Step>,
     /// The root file system's size [default: 4G, or more if there is more in it]
     #[arg(long)]
     pub size: Option<Size>,
@@ -290,4 +294,24 @@ pub struct BuildSigned {
     pub no_opencode: bool,
     #[command(flatten)]
     pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Step {
+    /// Get the kernel, and make its initramfs
+    Kernel,
+    /// Make the root file system
+    Rootfs,
+    /// Make the image of both
+    Register,
+}
+
+impl From<Step> for BuildStep {
+    fn from(step: Step) -> Self {
+        match step {
+            Step::Kernel => Self::Kernel,
+            Step::Rootfs => Self::Rootfs,
+            Step::Register => Self::Register,
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use banger_core::api::{self, CopyIn, CopyVm, ImageInfo, MakeImage, Package};
+use banger_core::api::{self, BuildStep, CopyIn, CopyVm, ImageInfo, MakeImage, Package};
 use banger_core::image::{Image, Source};
 use banger_core::name::Name;
 use banger_core::operation::Object;
@@ -114,8 +114,23 @@ async fn build_signed(
         packages: args.packages,
         size: args.size,
         opencode: !args.no_opencode,
+        step: args.step.map(Into::into),
     };
-    make(&of(request), args.format.json).await
+    let (name, step) = (request.name.clone(), request.step);
+    let ended = make(&of(request), args.format.json).await?;
+    let next = match step {
+        Some(BuildStep::Kernel) => ("kernel", "rootfs"),
+        Some(BuildStep::Rootfs) => ("root file system", "register"),
+        Some(BuildStep::Register) | None => return Ok(ended),
+    };
+    if !args.format.json {
+        let (part, next) = next;
+        output::line(&format!(
+            "the {part} of '{name}' is there; next: banger image build {distribution} --name {name} \
+             --step {next}"
+        ));
+    }
+    Ok(ended)
 }
 
 async fn build_from(args: BuildFrom) -> Result<ExitCode, CommandError> {

@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use banger_core::api::{
-    ApiError, BuildDebian, BuildSigned, CopyVm, ErrorKind, ImportImage, MakeImage, PullImage,
-    RegisterImage,
+    ApiError, BuildDebian, BuildSigned, BuildStep, CopyVm, ErrorKind, ImportImage, MakeImage,
+    PullImage, RegisterImage,
 };
 use banger_core::id::{ImageId, OperationId};
 use banger_core::image::Image;
@@ -29,8 +29,13 @@ use crate::engine::task::Wish;
 const ROOT_SIZES: RangeInclusive<Size> = Size::mib(512)..=Size::gib(4096);
 
 /// Builds an image of signed packages.
-type SignedBuild =
-    fn(ImageId, &SignedRequest, &BuildEnv<'_>, &Path, &dyn Reporter) -> Result<Image, BuildError>;
+type SignedBuild = fn(
+    ImageId,
+    &SignedRequest,
+    &BuildEnv<'_>,
+    &Path,
+    &dyn Reporter,
+) -> Result<Option<Image>, BuildError>;
 
 impl Engine {
     /// Begins to make an image.
@@ -41,10 +46,11 @@ impl Engine {
         match request {
             MakeImage::Debian(request) => self.build_debian(request).await,
             MakeImage::Void(request) => {
-                self.build_signed(request, void::DEFAULT_RELEASE, void::build).await
+                self.build_signed(request, ("void", void::DEFAULT_RELEASE), void::build).await
             }
             MakeImage::Alpine(request) => {
-                self.build_signed(request, alpine::DEFAULT_RELEASE, alpine::build).await
+                let release = ("alpine", alpine::DEFAULT_RELEASE);
+                self.build_signed(request, release, alpine::build).await
             }
             MakeImage::Files(request) => self.register(request).await,
             MakeImage::Image(request) => self.build_from(request).await,
@@ -83,7 +89,7 @@ impl Engine {
                 opencode: request.opencode,
                 created_at: now(),
             };
-            Ok(build(&request, env, staging, reporter)?)
+            Ok(Some(build(&request, env, staging, reporter)?))
         };
         self.make_image(OperationKind::ImageBuild, &name, Box::new(make)).await
     }
@@ -91,10 +97,12 @@ impl Engine {
     async fn build_signed(
         &self,
         request: BuildSigned,
-        release: &str,
+        (distribution, release): (&str, &str),
         build: SignedBuild,
     ) -> Result<OperationId, ApiError> {
         request.size.map(check_root_size).transpose()?;
+        check_step(&request)?;
+        let parts = self.dirs.parts(distribution, request.name.as_str());
         let request = SignedRequest {
             name: request.name,
             release: request.release.unwrap_or_else(|| release.to_owned()),
@@ -104,12 +112,15 @@ impl Engine {
             size: request.size,
             opencode: request.opencode,
             created_at: now(),
+            step: request.step,
+            parts: parts.clone(),
+            locks: self.dirs.locks(),
         };
         let name = request.name.clone();
         let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
             Ok(build(id, &request, env, staging, reporter)?)
         };
-        self.make_provisioned(name, Box::new(make)).await
+        self.make_provisioned(name, parts, Box::new(make)).await
     }
 
     async fn make_of_container(
@@ -135,7 +146,7 @@ impl Engine {
         let request =
             ContainerRequest { name: name.clone(), from, size, boot, boot_dir, created_at: now() };
         let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
-            Ok(container::build(id, &request, env, staging, reporter)?)
+            Ok(Some(container::build(id, &request, env, staging, reporter)?))
         };
         self.make_image(kind, &name, Box::new(make)).await
     }
@@ -153,10 +164,23 @@ impl Engine {
         };
         let name = request.name.clone();
         let make = move |id, env: &BuildEnv<'_>, staging: &Path, reporter: &dyn Reporter| {
-            Ok(register(id, &request, env, staging, reporter)?)
+            Ok(Some(register(id, &request, env, staging, reporter)?))
         };
         self.make_image(OperationKind::ImageRegister, &name, Box::new(make)).await
     }
+}
+
+/// Fails if the last step is told anew what those before it were told.
+fn check_step(request: &BuildSigned) -> Result<(), ApiError> {
+    let BuildSigned { release, mirror, keys, packages, size, .. } = request;
+    let told = release.is_some() || mirror.is_some() || size.is_some();
+    if request.step != Some(BuildStep::Register) || !told && keys.is_empty() && packages.is_empty()
+    {
+        return Ok(());
+    }
+    let message = "the step 'register' takes nothing but the image's name";
+    let remedy = "tell the steps 'kernel' and 'rootfs' what the image is to be made of";
+    Err(ApiError::new(ErrorKind::Invalid, message).remedy(remedy))
 }
 
 /// Fails if no root file system can have that size.

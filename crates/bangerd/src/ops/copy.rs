@@ -39,7 +39,7 @@ impl VmCtx {
             reporter.stage("copy");
             let rootfs = staging.join(files::ROOTFS);
             host.flatten(driver, [&base, &overlay, &rootfs], &env.cancel)?;
-            Ok(finish(id, &request, env, staging, reporter)?)
+            Ok(Some(finish(id, &request, env, staging, reporter)?))
         };
         let outcome = self.engine.run_make(log, Box::new(make)).await;
         log.finish(outcome).await;

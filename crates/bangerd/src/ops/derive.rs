@@ -154,7 +154,7 @@ pub(super) fn of_root(ctx: &VmCtx, request: RootRequest) -> Make {
         std::fs::rename(&root, &rootfs)
             .map_err(OpError::file(format!("move {}", root.display())))?;
         dig_holes(&rootfs)?;
-        Ok(finish(id, &request, env, staging, told)?)
+        Ok(Some(finish(id, &request, env, staging, told)?))
     })
 }
 

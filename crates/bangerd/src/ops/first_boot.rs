@@ -39,17 +39,27 @@ const LINE_LIMIT: usize = 4096;
 const WORD_LIMIT: u64 = 1 << 20;
 
 impl Engine {
-    /// Begins to make an image whose root has a script to be run in a boot of its own.
+    /// Begins to make an image whose root has a script to be run in a boot of its own, perhaps of
+    /// parts, which are gone once there is an image.
     ///
     /// # Errors
     /// The name is taken.
-    pub async fn make_provisioned(&self, name: Name, make: Make) -> Result<OperationId, ApiError> {
+    pub async fn make_provisioned(
+        &self,
+        name: Name,
+        parts: PathBuf,
+        make: Make,
+    ) -> Result<OperationId, ApiError> {
         self.check_image_name(&name).await?;
         let begun = self.begin(OperationKind::ImageBuild, name.as_str(), None).await;
         let log = begun.map_err(store_error)?;
         let (id, engine) = (log.id().clone(), self.clone());
         tokio::spawn(async move {
             let outcome = engine.run_provisioned(&log, name, make).await;
+            if matches!(outcome, Outcome::Succeeded { object: Some(_) }) && parts.exists() {
+                let removed = std::fs::remove_dir_all(&parts);
+                removed.unwrap_or_else(|error| tracing::error!(%error, "parts are left"));
+            }
             log.finish(outcome).await;
             engine.ended(log.id());
         });
@@ -62,7 +72,8 @@ impl Engine {
             Err(error) => return refused(error),
         };
         let hide: Make = Box::new(move |id, env, staging, told| {
-            Ok(Image { name: hidden, temporary: true, ..make(id, env, staging, told)? })
+            let made = make(id, env, staging, told)?;
+            Ok(made.map(|image| Image { name: hidden, temporary: true, ..image }))
         });
         let base = match self.run_make(log, hide).await {
             Outcome::Succeeded { object: Some(object) } => match *object {

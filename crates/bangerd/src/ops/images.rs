@@ -24,9 +24,11 @@ use crate::store::{StoreError, images};
 /// Between two progress events.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
-/// Puts the files of the image of that id into an empty folder.
-pub(crate) type Make =
-    Box<dyn FnOnce(ImageId, &BuildEnv<'_>, &Path, &dyn Reporter) -> Result<Image, OpError> + Send>;
+/// Puts the files of the image of that id into an empty folder; none if it is only got ready for.
+pub(crate) type Make = Box<
+    dyn FnOnce(ImageId, &BuildEnv<'_>, &Path, &dyn Reporter) -> Result<Option<Image>, OpError>
+        + Send,
+>;
 
 impl Engine {
     /// Begins to make an image.
@@ -77,14 +79,20 @@ impl Engine {
                     // The image is there all the same.
                     let _ = log.append(EventKind::Warning { message }).await;
                 }
-                Outcome::Succeeded { object: Some(Box::new(Object::Image(image))) }
+                let object = image.map(|image| Box::new(Object::Image(image)));
+                Outcome::Succeeded { object }
             }
             Err(error) if error.is_cancelled() && rollback.is_empty() => Outcome::Cancelled,
             Err(error) => Outcome::Failed { failure: error.failure(rollback, String::new()) },
         }
     }
 
-    async fn try_make(&self, log: &OpLog, make: Make, id: &ImageId) -> Result<Image, OpError> {
+    async fn try_make(
+        &self,
+        log: &OpLog,
+        make: Make,
+        id: &ImageId,
+    ) -> Result<Option<Image>, OpError> {
         let scratch = self.dirs.scratch(log.id().short());
         let spec = ResourceSpec::Dir { path: scratch.clone() };
         self.acquire(log.id().as_str(), Scope::Life, spec, log.cancel()).await?;
@@ -104,7 +112,9 @@ impl Engine {
             blocking(move || engine.make_blocking(&make_log, make, id, [&scratch, &open, &staged]))
                 .await?;
         log.check()?;
-        self.place(&image, &staging).await?;
+        if let Some(image) = &image {
+            self.place(image, &staging).await?;
+        }
         Ok(image)
     }
 
@@ -114,7 +124,7 @@ impl Engine {
         make: Make,
         id: ImageId,
         [scratch, open, staging]: [&Path; 3],
-    ) -> Result<Image, OpError> {
+    ) -> Result<Option<Image>, OpError> {
         std::fs::create_dir(staging)
             .map_err(OpError::file(format!("create {}", staging.display())))?;
         let env = BuildEnv {

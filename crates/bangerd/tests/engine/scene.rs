@@ -318,9 +318,10 @@ pub async fn build_provisioned(engine: &Engine) -> Outcome {
         write_image(staging);
         let names = [files::KERNEL, files::INITRAMFS, files::ROOTFS];
         let parts = banger_image::parts::record(staging, &names).unwrap();
-        Ok(Image { parts, ..image(id, "new") })
+        Ok(Some(Image { parts, ..image(id, "new") }))
     };
-    let begun = engine.make_provisioned("new".parse().unwrap(), Box::new(make)).await;
+    let (name, parts) = ("new".parse().unwrap(), engine.dirs.parts("test", "new"));
+    let begun = engine.make_provisioned(name, parts, Box::new(make)).await;
     outcome(engine, begun).await
 }
 
