@@ -117,7 +117,7 @@ impl<'a> Api<'a> {
     fn events(&self, target: &str, after: Option<u64>) -> Vec<Value> {
         let after = after.map(|id| format!("Last-Event-ID: {id}"));
         let mut headers: Vec<_> = after.as_deref().into_iter().collect();
-        if target == "/v1/events" {
+        if target.starts_with("/v1/events") || target == "/v1/stats" {
             headers.push("X-Endless: yes");
         }
         let answer = self.curl.send("get", target, &headers, None);
@@ -131,7 +131,8 @@ impl<'a> Api<'a> {
             let Some(data) = field(block, "data:") else { continue };
             let event: Value = serde_json::from_str(&data).unwrap();
             self.document.conforms(target, &schema, &event);
-            assert_eq!(field(block, "id:"), Some(event["seq"].to_string()));
+            let seq = event.get("seq").map(Value::to_string);
+            assert_eq!(field(block, "id:"), seq);
             events.push(event);
         }
         events
@@ -216,6 +217,17 @@ fn the_api_is_as_it_is_described() {
     assert_eq!(grown, "conflict: cannot change 'box' while it is running");
     let all = api.events("/v1/events", Some(0));
     assert!(all.iter().any(|event| event["event"] == "state_changed"));
+    assert_eq!(all.last().unwrap()["seq"], api.get("/v1/daemon")["last_event"]);
+    assert_eq!(api.events("/v1/events?recent=2", None), all[all.len() - 2..]);
+
+    // What it takes of this host, as it is and as it becomes.
+    let host = &api.get("/v1/dashboard")["host"];
+    assert_eq!((&host["vms"], &host["running"], &host["vcpus"]), (&json!(1), &json!(1), &json!(2)));
+    let ticks = api.events("/v1/stats", None);
+    assert_eq!(&ticks[0]["host"]["capacity"]["memory"], &host["capacity"]["memory"]);
+    let stats = &ticks.last().unwrap()["vms"][0];
+    assert_eq!(stats["vm"], id);
+    assert!(stats["cpu_percent"].is_number() && stats["disk"]["overlay_bytes"].is_u64());
 
     // It ends, in more than one way.
     let stopped = api.done("post", "/v1/vms/box/stop", Value::Null);
@@ -288,6 +300,7 @@ fn mistakes(api: &Api<'_>) {
         ("get", "/v1/vms/box/log?lines=many", &none, 400),
         ("get", "/v1/vms/box/stats?simple_ms=1", &none, 400),
         ("get", "/v1/operations?finished=true", &none, 400),
+        ("get", "/v1/events?recent=all", &none, 400),
     ] {
         let sent = if body.is_null() { String::new() } else { format!(" {body}") };
         let refused = api.refused(method, target, body.clone(), status);
@@ -332,6 +345,8 @@ fn mistakes(api: &Api<'_>) {
       400 invalid: Failed to deserialize query string: simple_ms: unknown field `simple_ms`, expected `sample_ms`
     get /v1/operations?finished=true
       400 invalid: Failed to deserialize query string: finished: unknown field `finished`, expected `unfinished`
+    get /v1/events?recent=all
+      400 invalid: Failed to deserialize query string: recent: invalid digit found in string
     post /v1/vms {
       400 Failed to parse the request body as JSON: EOF while parsing an object at line 1 column 1
     "#);

@@ -334,6 +334,9 @@ pub struct DaemonStatus {
     pub operations: u64,
     /// VMs that run.
     pub running: u64,
+    /// The last event so far. What is listed afterwards has its effects.
+    #[serde(default)]
+    pub last_event: u64,
     /// Whether KVM works on this host; VMs are emulated otherwise.
     pub kvm: bool,
     /// Whether what needs root can be done; only where that was asked for.

@@ -61,9 +61,13 @@ impl OperationView {
             }
             EventKind::Log { line } => self.last_line = Some(line.clone()),
             EventKind::Warning { message } => self.warnings.push(message.clone()),
-            EventKind::StateChanged { .. }
+            EventKind::Begun { .. }
+            | EventKind::StateChanged { .. }
             | EventKind::OverlayFilling { .. }
-            | EventKind::VmChanged { .. } => {}
+            | EventKind::VmChanged { .. }
+            | EventKind::VmDeleted { .. }
+            | EventKind::ImageChanged { .. }
+            | EventKind::ImageDeleted { .. } => {}
             EventKind::Finished { outcome } => self.outcome = Some(outcome.clone()),
         }
     }

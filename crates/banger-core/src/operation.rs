@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::id::{OperationId, VmId};
+use crate::id::{ImageId, OperationId, VmId};
 use crate::image::Image;
 use crate::size::Size;
 use crate::vm::{Vm, VmState};
@@ -136,6 +136,11 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum EventKind {
+    /// The operation began. The first event of each.
+    Begun {
+        /// The operation.
+        what: Box<Operation>,
+    },
     /// A stage began.
     StageStarted {
         /// Its name.
@@ -185,10 +190,25 @@ pub enum EventKind {
         /// What it may, in bytes.
         limit: Size,
     },
-    /// A VM's name or what it is made of changed.
+    /// A VM was made, or something of it changed beside its state.
     VmChanged {
         /// The VM as it is now.
         vm: Box<Vm>,
+    },
+    /// A VM is gone.
+    VmDeleted {
+        /// The VM that it was.
+        vm: VmId,
+    },
+    /// An image was made, or what is known of it changed.
+    ImageChanged {
+        /// The image as it is now.
+        image: Box<Image>,
+    },
+    /// An image is gone.
+    ImageDeleted {
+        /// The image that it was.
+        image: ImageId,
     },
     /// The operation ended. The last event of each.
     Finished {

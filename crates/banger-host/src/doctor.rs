@@ -60,6 +60,12 @@ pub fn examine(scene: &Scene<'_>) -> DoctorReport {
     DoctorReport { checks }
 }
 
+/// Looks at what decides how fast and how connected VMs are: KVM, then sudo.
+#[must_use]
+pub fn essentials(scene: &Scene<'_>) -> [Check; 2] {
+    [scene.kvm(), scene.sudo()]
+}
+
 impl Scene<'_> {
     /// A file of the host.
     fn at(&self, path: &str) -> PathBuf {

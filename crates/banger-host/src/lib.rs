@@ -1,5 +1,6 @@
 //! Linux resources of the host.
 
+mod capacity;
 mod copy;
 mod disk;
 pub mod doctor;
@@ -19,6 +20,7 @@ mod snapshot;
 mod socket;
 mod version;
 
+pub use capacity::capacity;
 pub use copy::clone_file;
 pub use disk::{allocated, free_space};
 pub use facts::{Kvm, boot_id, kvm, tsc_khz};

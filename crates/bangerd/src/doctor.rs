@@ -8,7 +8,7 @@ use banger_core::doctor::{Check, DoctorReport};
 use banger_core::image::{Image, files};
 use banger_exec::{HostRunner, Tool, Tools};
 use banger_host::doctor::{Scene, examine, storage, user};
-use banger_host::{Helper as _, Sudo, privileged, version};
+use banger_host::{AskError, Helper as _, Ready, Sudo, privileged, version};
 use banger_image::elf::check_static;
 use banger_image::parts;
 
@@ -18,6 +18,23 @@ use crate::error::chain;
 /// Looks at the host and at banger's folders.
 #[must_use]
 pub fn report(dirs: &Dirs) -> DoctorReport {
+    let mut report = look(dirs, None, examine);
+    report.checks.push(images(&dirs.images()));
+    report
+}
+
+/// Looks at KVM and sudo only, where what the helper can do is known.
+#[must_use]
+pub fn essentials(dirs: &Dirs, helper: Result<Ready, AskError>) -> [Check; 2] {
+    look(dirs, Some(helper), banger_host::doctor::essentials)
+}
+
+/// Shows a scene; the helper is asked if what it can do is not known.
+fn look<T>(
+    dirs: &Dirs,
+    helper: Option<Result<Ready, AskError>>,
+    at: impl FnOnce(&Scene<'_>) -> T,
+) -> T {
     let root = Path::new("/");
     let config = read_config(dirs).map_err(|error| chain(&error));
     let storage = storage(&dirs.state).map_err(|error| chain(&error));
@@ -29,8 +46,9 @@ pub fn report(dirs: &Dirs) -> DoctorReport {
         None => tools,
     };
     let runner = HostRunner::new(tools.clone());
-    let helper = Sudo::new(tools.clone(), dirs.state.clone()).ready();
-    let mut report = examine(&Scene {
+    let ask = || Sudo::new(tools.clone(), dirs.state.clone()).ready();
+    let helper = helper.unwrap_or_else(ask);
+    at(&Scene {
         root,
         env: &|name| std::env::var_os(name),
         tools: &tools,
@@ -41,9 +59,7 @@ pub fn report(dirs: &Dirs) -> DoctorReport {
         version: &|tool| version(&runner, tool),
         helper: helper.as_ref().map_err(ToString::to_string),
         storage: storage.as_ref().map_err(Clone::clone),
-    });
-    report.checks.push(images(&dirs.images()));
-    report
+    })
 }
 
 /// The line of `/etc/sudoers.d/banger` that lets this user's daemon use `banger-helper`.

@@ -14,6 +14,7 @@ mod overlay;
 pub mod reconcile;
 pub mod resources;
 pub mod task;
+mod usage;
 pub mod vm;
 
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ use banger_core::config::Config;
 use banger_core::dirs::Dirs;
 use banger_core::id::{ImageId, OperationId, VmId};
 use banger_core::image::Image;
-use banger_core::operation::{Operation, OperationKind};
+use banger_core::operation::{EventKind, Operation, OperationKind};
 use banger_core::vm::Vm;
 use banger_exec::{Cancel, Runner};
 use banger_host::{Helper, HostOps};
@@ -33,7 +34,7 @@ use banger_image::build::{BuildEnv, BuildError, Reporter};
 use banger_image::debian::DebianRequest;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::clock::now_ms;
+use crate::clock::{now, now_ms};
 use crate::engine::oplog::OpLog;
 use crate::engine::task::{Message, VmTask, Wish};
 use crate::engine::vm::{Look, VmCtx};
@@ -83,6 +84,9 @@ struct Inner {
     /// VM has.
     network: tokio::sync::Mutex<()>,
     counted: Mutex<metrics::Counted>,
+    ticks: usage::Ticks,
+    /// Seconds since 1970-01-01 00:00 UTC.
+    started_at: u64,
 }
 
 /// A VM's task as the others see it.
@@ -102,8 +106,9 @@ impl Engine {
     /// An engine that knows no VM yet; [`reconcile`] brings in those that exist.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let (tasks, cancels, network, counted) = Default::default();
-        Self(Arc::new(Inner { parts, tasks, cancels, network, counted }))
+        let (tasks, cancels, network, counted, ticks) = Default::default();
+        let started_at = now();
+        Self(Arc::new(Inner { parts, tasks, cancels, network, counted, ticks, started_at }))
     }
 
     /// Begins an operation of `kind`.
@@ -113,7 +118,7 @@ impl Engine {
         target: &str,
         vm: Option<VmId>,
     ) -> Result<OpLog, StoreError> {
-        self.begin_with(kind, target, vm, |_| Ok(())).await
+        self.begin_with(kind, target, vm, |_, _| Ok(())).await
     }
 
     /// Begins an operation in one transaction with `work`.
@@ -122,7 +127,9 @@ impl Engine {
         kind: OperationKind,
         target: &str,
         vm: Option<VmId>,
-        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<(), StoreError> + Send + 'static,
+        work: impl FnOnce(&rusqlite::Transaction<'_>, &Operation) -> Result<(), StoreError>
+        + Send
+        + 'static,
     ) -> Result<OpLog, StoreError> {
         let id = OperationId::from_bits(rand::random());
         let operation = Operation {
@@ -134,8 +141,8 @@ impl Engine {
             outcome: None,
         };
         let begun = self.store.run(move |db| {
-            work(db)?;
-            operations::begin(db, &operation)
+            operations::begin(db, &operation)?;
+            work(db, &operation)
         });
         begun.await?;
         let cancel = Cancel::default();
@@ -203,8 +210,11 @@ impl Engine {
         let row = VmRow { vm: vm.clone(), opencode_password };
         let (kind, target) = (OperationKind::VmCreate, vm.name.as_str().to_owned());
         // Together: a VM without the operation that makes it would be stuck.
-        let begun =
-            self.begin_with(kind, &target, Some(vm.id.clone()), move |db| vms::insert(db, &row));
+        let begun = self.begin_with(kind, &target, Some(vm.id.clone()), move |db, operation| {
+            vms::insert(db, &row)?;
+            let made = EventKind::VmChanged { vm: Box::new(row.vm) };
+            operations::append(db, Some(&operation.id), operation.started_at_ms, &made)
+        });
         let log = begun.await.map_err(store_error)?;
         let id = log.id().clone();
         let task = self.spawn_task(VmCtx::new(self.clone(), vm));
@@ -295,8 +305,14 @@ impl Engine {
     /// A VM uses it, or its files cannot be removed.
     pub async fn delete_image(&self, id: &ImageId) -> Result<(), ApiError> {
         let image = id.clone();
-        let users =
-            self.store.run(move |db| images::delete(db, &image)).await.map_err(store_error)?;
+        let deleted = self.store.run(move |db| {
+            let users = images::delete(db, &image)?;
+            if users.is_empty() {
+                operations::append(db, None, now_ms(), &EventKind::ImageDeleted { image })?;
+            }
+            Ok(users)
+        });
+        let users = deleted.await.map_err(store_error)?;
         if !users.is_empty() {
             let message = format!("the image is used by {}", users.join(", "));
             let remedy = match users.iter().all(|name| name.starts_with(BUILDS)) {

@@ -135,7 +135,7 @@ impl Engine {
 }
 
 /// The share of CPUs between two looks, 100 for each, to a tenth.
-fn percent(before: Usage, after: Usage, elapsed: Duration) -> f64 {
+pub(super) fn percent(before: Usage, after: Usage, elapsed: Duration) -> f64 {
     let used = after.cpu_ms.saturating_sub(before.cpu_ms) as f64 / 1000.0;
     let share = used / elapsed.as_secs_f64().max(f64::EPSILON);
     (share * 1000.0).round() / 10.0

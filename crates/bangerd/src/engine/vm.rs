@@ -44,6 +44,11 @@ impl Look {
         lock(&self.0).vm.state.is_active()
     }
 
+    /// Its VMM, while one runs.
+    pub(crate) fn process(&self) -> Option<ProcessId> {
+        lock(&self.0).process.clone()
+    }
+
     /// The VM as it is now; nothing if it was deleted.
     pub(crate) fn vm(&self) -> Option<Vm> {
         let shared = lock(&self.0);
@@ -203,8 +208,8 @@ impl VmCtx {
             .run(move |db| {
                 vms::update(db, &row)?;
                 let append = |kind| operations::append(db, operation.as_ref(), at, &kind);
-                let shown = |vm: &Vm| (vm.name.clone(), vm.spec.clone(), vm.lease.clone());
-                if shown(&row) != shown(&before) {
+                let as_before = Vm { state: before.state.clone(), ..row.clone() };
+                if as_before != before && !row.temporary {
                     append(EventKind::VmChanged { vm: Box::new(row.clone()) })?;
                 }
                 if row.state != before.state {
@@ -277,7 +282,13 @@ impl VmCtx {
         let failures = self.engine.release(vm.id.as_str(), false).await?;
         if failures.is_empty() {
             self.set_processes(None, None);
-            self.engine.store.run(move |db| vms::delete(db, &vm.id)).await?;
+            let (operation, at) = (log.map(|log| log.id().clone()), now_ms());
+            let delete = move |db: &Transaction<'_>| {
+                vms::delete(db, &vm.id)?;
+                let deleted = EventKind::VmDeleted { vm: vm.id };
+                operations::append(db, operation.as_ref(), at, &deleted)
+            };
+            self.engine.store.run(delete).await?;
             lock(&self.shared).gone = true;
         } else {
             let cause = failures.join("\n");

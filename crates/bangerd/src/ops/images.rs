@@ -14,12 +14,13 @@ use banger_image::build::{BuildEnv, Reporter};
 use banger_image::namespace::Namespace;
 use tokio::runtime::Handle;
 
+use crate::clock::now_ms;
 use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
 use crate::engine::{Engine, lock, store_error};
 use crate::error::{OpError, chain};
 use crate::store::journal::{self, Scope};
-use crate::store::{StoreError, images};
+use crate::store::{StoreError, images, operations};
 
 /// Between two progress events.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
@@ -113,7 +114,7 @@ impl Engine {
                 .await?;
         log.check()?;
         if let Some(image) = &image {
-            self.place(image, &staging).await?;
+            self.place(log, image, &staging).await?;
         }
         Ok(image)
     }
@@ -149,7 +150,7 @@ impl Engine {
     }
 
     /// Moves a whole image to its place and makes it known.
-    async fn place(&self, image: &Image, staging: &Path) -> Result<(), OpError> {
+    async fn place(&self, log: &OpLog, image: &Image, staging: &Path) -> Result<(), OpError> {
         let place = self.dirs.image(image.id.as_str());
         let owner = image.id.to_string();
         let spec = ResourceSpec::Dir { path: place.clone() };
@@ -164,9 +165,10 @@ impl Engine {
                 .map_err(OpError::file(format!("create {}", place.display())))
         })
         .await?;
-        let image = image.clone();
+        let (image, operation) = (image.clone(), log.id().clone());
         let known = self.store.run(move |db| {
             images::insert(db, &image)?;
+            operations::image_changed(db, Some(&operation), now_ms(), image)?;
             journal::acquired(db, row, &Observed::default())
         });
         Ok(known.await?)

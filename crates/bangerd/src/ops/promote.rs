@@ -13,12 +13,13 @@ use banger_core::resource::ResourceSpec;
 use banger_host::clone_file;
 use banger_image::parts;
 
+use crate::clock::now_ms;
 use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
 use crate::engine::{Engine, store_error};
 use crate::error::{OpError, chain};
-use crate::store::images;
 use crate::store::journal::Scope;
+use crate::store::{images, operations};
 
 impl Engine {
     /// Begins to copy the files of a registered image into the store. Fine if they are there.
@@ -75,8 +76,12 @@ impl Engine {
             Ok(image)
         });
         let image = log.stage("copy", copy).await?;
-        let row = image.clone();
-        self.store.run(move |db| images::update(db, &row)).await?;
+        let (row, operation) = (image.clone(), log.id().clone());
+        let known = self.store.run(move |db| {
+            images::update(db, &row)?;
+            operations::image_changed(db, Some(&operation), now_ms(), row)
+        });
+        known.await?;
         Ok(image)
     }
 }

@@ -11,14 +11,14 @@ use banger_image::parts::{self, Damage};
 
 use rusqlite::Transaction;
 
-use crate::clock::now;
+use crate::clock::{now, now_ms};
 use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
 use crate::engine::vm::{VmCtx, apply};
 use crate::error::{OpError, chain};
 use crate::guest;
 use crate::ops::boot::Booted;
-use crate::store::{images, vms};
+use crate::store::{images, operations, vms};
 use crate::vmm::Boot;
 
 /// How often a guest is booted in one start before it is given up.
@@ -257,9 +257,12 @@ impl VmCtx {
         let renew = blocking(move || parts::renew(&dir, &read).map_err(|why| damaged(&read, why)));
         let parts = log.stage("fingerprint", renew).await?;
         // The rest of it may have changed meanwhile, by a promotion.
+        let operation = log.id().clone();
         let update = move |db: &Transaction<'_>| match images::find(db, image.id.as_str())?.pop() {
             Some(now) if now.in_place == image.in_place => {
-                images::update(db, &Image { parts, ..now })
+                let known = Image { parts, ..now };
+                images::update(db, &known)?;
+                operations::image_changed(db, Some(&operation), now_ms(), known)
             }
             _ => Ok(()),
         };

@@ -18,7 +18,6 @@ use tokio::sync::Notify;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::clock::now;
 use crate::engine::Engine;
 use crate::serve::{daemon, events, images, inspect, openapi, operations, vms};
 
@@ -36,8 +35,6 @@ pub struct Shared {
     pub engine: Engine,
     /// Ends the daemon.
     pub stop: Arc<Notify>,
-    /// When the daemon started, seconds since 1970-01-01 00:00 UTC.
-    pub started_at: u64,
 }
 
 /// The routes, ready to be served.
@@ -47,13 +44,15 @@ pub fn router(engine: Engine, stop: Arc<Notify>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_SIZE))
-        .with_state(Shared { engine, stop, started_at: now() })
+        .with_state(Shared { engine, stop })
 }
 
 /// The routes with their description: one cannot be without the other.
 pub(super) fn described() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(openapi::frame())
         .routes(routes!(daemon::show_daemon))
+        .routes(routes!(daemon::show_dashboard))
+        .routes(routes!(events::watch_stats))
         .routes(routes!(daemon::stop_daemon))
         .routes(routes!(daemon::doctor))
         .routes(routes!(openapi::show_openapi))

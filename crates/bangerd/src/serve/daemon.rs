@@ -3,13 +3,13 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use banger_core::api::{ApiError, DaemonStatus, ErrorKind, Leftover, StopDaemon, Sudo};
+use banger_core::api::{ApiError, DaemonStatus, ErrorKind, Leftover, StopDaemon};
+use banger_core::dashboard::Dashboard;
 use banger_core::doctor::{Check, DoctorReport};
-use banger_host::{AskError, Ready};
 use serde::Deserialize;
 use tokio::task::JoinError;
 
-use crate::serve::api::{BUILD, Body, Params, Reply, Shared, whole};
+use crate::serve::api::{Body, Params, Reply, Shared, whole};
 use crate::serve::openapi::{Conflict, Internal, Invalid};
 
 /// What to look at.
@@ -31,26 +31,19 @@ pub(super) async fn show_daemon(
     State(shared): State<Shared>,
     Params(look): Params<Look>,
 ) -> Reply<Json<DaemonStatus>> {
-    let sudo = if look.sudo { Some(sudo(shared.engine.ready().await?)) } else { None };
-    Ok(Json(DaemonStatus {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        build: BUILD.to_owned(),
-        pid: std::process::id(),
-        started_at: shared.started_at,
-        operations: shared.engine.active_operations() as u64,
-        running: shared.engine.active_vms() as u64,
-        kvm: shared.engine.kvm,
-        sudo,
-    }))
+    let ready = if look.sudo { Some(shared.engine.ready().await?) } else { None };
+    Ok(Json(shared.engine.status(ready.as_ref())))
 }
 
-fn sudo(ready: Result<Ready, AskError>) -> Sudo {
-    let why = match ready {
-        Ok(_) => return Sudo { ready: true, why: None },
-        Err(AskError::NotReady { why }) => why,
-        Err(error) => error.to_string(),
-    };
-    Sudo { ready: false, why: Some(why) }
+/// What VMs take of this host, whether KVM and sudo work, and the daemon
+///
+/// Whether sudo is ready is tried, as by `/v1/daemon?sudo=true`. `/v1/stats` tells of what changes.
+#[utoipa::path(
+    get, path = "/v1/dashboard", tag = "daemon",
+    responses((status = 200, description = "All of it", body = Dashboard), Internal)
+)]
+pub(super) async fn show_dashboard(State(shared): State<Shared>) -> Reply<Json<Dashboard>> {
+    Ok(Json(shared.engine.dashboard().await?))
 }
 
 /// What works on this host and what is missing

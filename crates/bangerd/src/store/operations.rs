@@ -1,6 +1,7 @@
 //! Operations and their log of events.
 
 use banger_core::id::OperationId;
+use banger_core::image::Image;
 use banger_core::operation::{Event, EventKind, Operation, Outcome};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -19,15 +20,15 @@ pub(super) fn last_seq(db: &Connection) -> rusqlite::Result<u64> {
 /// Begins an operation, and forgets those that ended long before it.
 pub fn begin(db: &Connection, operation: &Operation) -> Result<(), StoreError> {
     let started = operation.started_at_ms.cast_signed();
-    db.execute(
-        "DELETE FROM operations WHERE finished = 1 AND started_at_ms < ?1",
-        [started.saturating_sub(KEEP_MS.cast_signed())],
-    )?;
+    let old = started.saturating_sub(KEEP_MS.cast_signed());
+    db.execute("DELETE FROM operations WHERE finished = 1 AND started_at_ms < ?1", [old])?;
+    db.execute("DELETE FROM events WHERE operation IS NULL AND at_ms < ?1", [old])?;
     db.execute(
         "INSERT INTO operations (id, started_at_ms, finished, operation) VALUES (?1, ?2, 0, ?3)",
         params![operation.id.as_str(), started, serde_json::to_string(operation)?],
     )?;
-    Ok(())
+    let begun = EventKind::Begun { what: Box::new(operation.clone()) };
+    append(db, Some(&operation.id), operation.started_at_ms, &begun)
 }
 
 /// Appends an event, of an operation or of none.
@@ -42,6 +43,19 @@ pub fn append(
         params![id.map(OperationId::as_str), at_ms.cast_signed(), serde_json::to_string(kind)?],
     )?;
     Ok(())
+}
+
+/// Appends that an image is there, or is known better; not of one that is shown to nobody.
+pub fn image_changed(
+    db: &Connection,
+    id: Option<&OperationId>,
+    at_ms: u64,
+    image: Image,
+) -> Result<(), StoreError> {
+    if image.temporary {
+        return Ok(());
+    }
+    append(db, id, at_ms, &EventKind::ImageChanged { image: Box::new(image) })
 }
 
 /// Ends an operation: its outcome and its last event.
@@ -82,6 +96,17 @@ pub fn list(db: &Connection, unfinished: bool) -> Result<Vec<Operation>, StoreEr
 
 fn read(row: &Row<'_>) -> rusqlite::Result<(i64, Option<String>, i64, String)> {
     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+}
+
+/// The event after which to begin, to see the last `count` events and all of the operations that
+/// are under way.
+pub fn recent(db: &Connection, count: u64) -> Result<u64, StoreError> {
+    let query = "SELECT min(
+        coalesce((SELECT seq FROM events ORDER BY seq DESC LIMIT 1 OFFSET ?1), 0),
+        coalesce((SELECT min(e.seq) - 1 FROM events e JOIN operations o ON o.id = e.operation
+                  WHERE o.finished = 0), 9223372036854775807))";
+    let seq: i64 = db.query_row(query, [count.cast_signed()], |row| row.get(0))?;
+    Ok(seq.cast_unsigned())
 }
 
 /// At most `limit` events after `seq` and up to `last`, of one operation or of all.
@@ -149,6 +174,6 @@ mod tests {
         let events = store.run(|db| events_after(db, None, 0, 99, 9)).await.unwrap();
         assert!(events.iter().map(|event| event.seq).is_sorted());
         let of: Vec<_> = events.iter().filter_map(|event| event.operation.as_ref()).collect();
-        assert_eq!(of, [&all[0].id, &all[0].id, &all[2].id, &all[2].id]);
+        assert_eq!(of, [[&all[0].id; 3], [&all[2].id; 3]].concat());
     }
 }

@@ -11,3 +11,4 @@ mod crash;
 mod data;
 mod faults;
 mod scene;
+mod watch;

@@ -1,0 +1,199 @@
+//! The daemon's lists as a client has them: asked for once, then kept by events.
+
+use std::collections::BTreeMap;
+
+use crate::fold::OperationView;
+use crate::id::{ImageId, OperationId, VmId};
+use crate::image::Image;
+use crate::operation::{Event, EventKind, Operation};
+use crate::vm::Vm;
+
+/// How many operations that have ended are kept.
+const KEPT: usize = 200;
+
+/// An operation and what is seen of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watched {
+    /// The operation.
+    pub operation: Operation,
+    /// How it goes.
+    pub view: OperationView,
+}
+
+/// All VMs, all images, and the latest operations.
+///
+/// To begin: ask for the daemon's status, open the stream of events, ask for the lists. Then apply
+/// every event of the stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mirror {
+    /// The VMs.
+    pub vms: BTreeMap<VmId, Vm>,
+    /// The images.
+    pub images: BTreeMap<ImageId, Image>,
+    /// The operations.
+    pub operations: BTreeMap<OperationId, Watched>,
+    /// The last event applied: where to go on after the stream broke.
+    pub last_seq: u64,
+    /// The last event whose effects are in the lists.
+    listed: u64,
+}
+
+impl Mirror {
+    /// That of lists which were asked for after the event `listed`.
+    #[must_use]
+    pub fn new(listed: u64, vms: Vec<Vm>, images: Vec<Image>, operations: Vec<Operation>) -> Self {
+        let mut mirror = Self::default();
+        mirror.renew(listed, vms, images, operations);
+        mirror
+    }
+
+    /// Takes other lists, as after a broken connection. What was seen of operations stays, and the
+    /// stream goes on after [`Self::last_seq`]; from its begin, if it is another database's.
+    pub fn renew(
+        &mut self,
+        listed: u64,
+        vms: Vec<Vm>,
+        images: Vec<Image>,
+        operations: Vec<Operation>,
+    ) {
+        if listed < self.last_seq {
+            *self = Self::default();
+        }
+        self.listed = listed;
+        self.vms = vms.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
+        self.images = images.into_iter().map(|image| (image.id.clone(), image)).collect();
+        let mut seen = std::mem::take(&mut self.operations);
+        let watched = |operation: Operation| {
+            let unseen =
+                || OperationView { outcome: operation.outcome.clone(), ..OperationView::default() };
+            let view = seen.remove(&operation.id).map_or_else(unseen, |watched| watched.view);
+            (operation.id.clone(), Watched { operation, view })
+        };
+        self.operations = operations.into_iter().map(watched).collect();
+        self.forget();
+    }
+
+    /// Applies an event. One that was applied before changes nothing.
+    pub fn apply(&mut self, event: &Event) {
+        if event.seq <= self.last_seq {
+            return;
+        }
+        self.last_seq = event.seq;
+        self.watch(event);
+        if event.seq > self.listed {
+            self.change(&event.kind);
+        }
+    }
+
+    fn watch(&mut self, event: &Event) {
+        if let EventKind::Begun { what } = &event.kind {
+            let operation = Operation::clone(what);
+            let begun = || Watched { operation, view: OperationView::default() };
+            self.operations.entry(what.id.clone()).or_insert_with(begun);
+        }
+        let known = event.operation.as_ref().and_then(|id| self.operations.get_mut(id));
+        let Some(Watched { operation, view }) = known else { return };
+        view.apply(event);
+        if let EventKind::Finished { outcome } = &event.kind {
+            operation.outcome = Some(outcome.clone());
+            self.forget();
+        }
+    }
+
+    fn change(&mut self, kind: &EventKind) {
+        match kind {
+            EventKind::VmChanged { vm } => {
+                self.vms.insert(vm.id.clone(), Vm::clone(vm));
+            }
+            EventKind::StateChanged { vm, state } => {
+                if let Some(vm) = self.vms.get_mut(vm) {
+                    vm.state = state.clone();
+                }
+            }
+            EventKind::VmDeleted { vm } => {
+                self.vms.remove(vm);
+            }
+            EventKind::ImageChanged { image } => {
+                self.images.insert(image.id.clone(), Image::clone(image));
+            }
+            EventKind::ImageDeleted { image } => {
+                self.images.remove(image);
+            }
+            _ => {}
+        }
+    }
+
+    /// Forgets the operations that ended first.
+    fn forget(&mut self) {
+        let ended = self.operations.values().filter(|watched| watched.operation.outcome.is_some());
+        let begun = |watched: &Watched| watched.operation.started_at_ms;
+        let mut ended: Vec<_> = ended.map(|w| (begun(w), w.operation.id.clone())).collect();
+        ended.sort();
+        for (_, id) in ended.iter().rev().skip(KEPT) {
+            self.operations.remove(id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operation::{OperationKind, Outcome};
+
+    fn operation(bits: u64) -> Operation {
+        Operation {
+            id: OperationId::from_bits(bits),
+            kind: OperationKind::VmStart,
+            target: "dev".to_owned(),
+            vm: None,
+            started_at_ms: bits,
+            outcome: None,
+        }
+    }
+
+    fn event(seq: u64, of: &Operation, kind: EventKind) -> Event {
+        Event { seq, operation: Some(of.id.clone()), at_ms: 0, kind }
+    }
+
+    #[test]
+    fn an_operation_is_known_from_its_first_event_to_its_last() {
+        let mut mirror = Mirror::default();
+        let one = operation(1);
+        let stage = || "boot".to_owned();
+        mirror.apply(&event(1, &one, EventKind::Begun { what: Box::new(one.clone()) }));
+        mirror.apply(&event(2, &one, EventKind::StageStarted { stage: stage() }));
+        let seen = |mirror: &Mirror| mirror.operations[&one.id].clone();
+        assert_eq!(seen(&mirror).view.current().unwrap().name, "boot");
+        // Again, as after a reconnect.
+        mirror.apply(&event(2, &one, EventKind::StageStarted { stage: stage() }));
+        assert_eq!(seen(&mirror).view.stages.len(), 1);
+        mirror.apply(&event(3, &one, EventKind::Finished { outcome: Outcome::Cancelled }));
+        assert_eq!(seen(&mirror).operation.outcome, Some(Outcome::Cancelled));
+    }
+
+    #[test]
+    fn a_broken_connection_loses_nothing_that_was_seen() {
+        let one = operation(1);
+        let mut mirror = Mirror::new(5, vec![], vec![], vec![one.clone()]);
+        mirror.apply(&event(6, &one, EventKind::StageStarted { stage: "boot".to_owned() }));
+        mirror.renew(8, vec![], vec![], vec![one.clone()]);
+        mirror.apply(&event(7, &one, EventKind::StageDone { stage: "boot".to_owned(), ms: 3 }));
+        assert_eq!(mirror.operations[&one.id].view.stages[0].ms, Some(3));
+        // Another database: nothing of it was seen.
+        mirror.renew(2, vec![], vec![], vec![one.clone()]);
+        assert_eq!((mirror.last_seq, mirror.operations[&one.id].view.stages.len()), (0, 0));
+    }
+
+    #[test]
+    fn it_does_not_grow_for_ever() {
+        let mut mirror = Mirror::default();
+        for bits in 1..1000 {
+            let one = operation(bits);
+            mirror.apply(&event(2 * bits, &one, EventKind::Begun { what: Box::new(one.clone()) }));
+            let end = EventKind::Finished { outcome: Outcome::Cancelled };
+            mirror.apply(&event(2 * bits + 1, &one, end));
+        }
+        assert_eq!(mirror.operations.len(), KEPT);
+        assert!(mirror.operations.contains_key(&OperationId::from_bits(999)));
+    }
+}

@@ -1,0 +1,130 @@
+//! What is seen by who watches.
+
+use banger_core::api::ChangeVm;
+use banger_core::mirror::Mirror;
+use banger_core::operation::Operation;
+use banger_core::vm::WaitFor;
+use banger_testkit::Life;
+use bangerd::engine::Engine;
+use bangerd::engine::task::Wish;
+use bangerd::store::{images, operations};
+
+use crate::scene::{Scene, ask, build_from, build_image, create};
+
+/// The lists as they are, watched from now on, with the last `count` events.
+async fn watch(engine: &Engine, count: u64) -> Mirror {
+    let listed = engine.dashboard().await.unwrap().daemon.last_event;
+    let from = engine.store.read(move |db| operations::recent(db, count)).await.unwrap();
+    let lists = engine.store.read(|db| Ok((images::list(db)?, operations::list(db, false)?)));
+    let (images, operations) = lists.await.unwrap();
+    let mut mirror = Mirror::new(listed, engine.vms(), images, operations);
+    follow(engine, &mut mirror, from).await;
+    mirror
+}
+
+async fn follow(engine: &Engine, mirror: &mut Mirror, from: u64) {
+    let read =
+        engine.store.read(move |db| operations::events_after(db, None, from, u64::MAX >> 1, 9999));
+    read.await.unwrap().iter().for_each(|event| mirror.apply(event));
+}
+
+#[test]
+fn lists_stay_right_by_events_alone() {
+    let scene = Scene::new();
+    let lived = scene.live(&Life::default(), async |engine| {
+        let mut mirror = watch(engine, 0).await;
+        assert_eq!((mirror.vms.len(), mirror.images.len()), (0, 1));
+        for step in 0..8 {
+            match step {
+                0 => drop(create(engine, true).await),
+                1 => {
+                    let id = engine.vm("dev").await.unwrap().vm.id;
+                    let name = Some("box".parse().unwrap());
+                    engine.change(&id, ChangeVm { name, ..ChangeVm::default() }).await.unwrap();
+                }
+                2 => drop(ask(engine, "box", Wish::Restart(WaitFor::Ready)).await),
+                3 => drop(ask(engine, "box", Wish::Stop).await),
+                4 => drop(build_from(engine).await),
+                5 => drop(build_image(engine).await),
+                6 => drop(ask(engine, "box", Wish::Delete).await),
+                _ => {
+                    for image in engine.store.read(|db| images::list(db)).await.unwrap() {
+                        engine.delete_image(&image.id).await.unwrap();
+                    }
+                }
+            }
+            let from = mirror.last_seq;
+            follow(engine, &mut mirror, from).await;
+            let mut vms: Vec<_> = mirror.vms.values().cloned().collect();
+            vms.sort_by(|a, b| a.name.cmp(&b.name));
+            assert_eq!(vms, engine.vms(), "step {step}");
+            let mut images: Vec<_> = mirror.images.values().cloned().collect();
+            images.sort_by(|a, b| a.name.cmp(&b.name));
+            assert_eq!(
+                images,
+                engine.store.read(|db| images::list(db)).await.unwrap(),
+                "step {step}"
+            );
+            let listed = engine.store.read(|db| operations::list(db, false)).await.unwrap();
+            let known = |operation: &Operation| mirror.operations[&operation.id].operation.clone();
+            assert_eq!(listed.iter().map(known).collect::<Vec<_>>(), listed, "step {step}");
+            // Who comes later sees the same lists, whatever has been.
+            let late = watch(engine, 1000).await;
+            assert_eq!((&late.vms, &late.images), (&mirror.vms, &mirror.images), "step {step}");
+        }
+        assert!(mirror.vms.is_empty() && mirror.images.is_empty());
+    });
+    lived.unwrap();
+}
+
+/// All of what is under way, however long ago it began.
+#[test]
+fn recent_events_have_what_is_under_way() {
+    let scene = Scene::new();
+    let lived = scene.live(&Life::default(), async |engine| {
+        create(engine, false).await;
+        let recent = |count| engine.store.read(move |db| operations::recent(db, count));
+        let last = engine.dashboard().await.unwrap().daemon.last_event;
+        assert_eq!(recent(0).await.unwrap(), last);
+        assert_eq!(recent(2).await.unwrap(), last - 2);
+        assert_eq!(recent(1000).await.unwrap(), 0);
+        let id = engine.vm("dev").await.unwrap().vm.id;
+        engine.request(&id, Wish::Start(WaitFor::Ready)).await.unwrap();
+        assert!(recent(0).await.unwrap() <= last, "the start's first event is left out");
+    });
+    lived.unwrap();
+    scene.settle(&Life::default());
+    scene.use_and_delete(&scene.check());
+}
+
+#[test]
+fn use_is_told_to_all_who_listen_by_one_look() {
+    let scene = Scene::new();
+    let lived = scene.live(&Life::default(), async |engine| {
+        create(engine, true).await;
+        let (mut one, mut other) = (engine.ticks(), engine.ticks());
+        one.changed().await.unwrap();
+        other.changed().await.unwrap();
+        let seen = [&mut one, &mut other].map(|ticks| ticks.borrow_and_update().clone().unwrap());
+        assert!(std::sync::Arc::ptr_eq(&seen[0], &seen[1]));
+        let vm = engine.vm("dev").await.unwrap().vm;
+        let host = seen[0].host;
+        assert_eq!((host.vms, host.running, host.vcpus), (1, 1, u64::from(vm.spec.vcpus)));
+        assert_eq!(host, engine.dashboard().await.unwrap().host);
+        let stats = &seen[0].vms[0];
+        assert_eq!(stats.vm, vm.id);
+        assert_eq!(
+            host.disk.as_bytes(),
+            stats.stats.disk.overlay_bytes + stats.stats.disk.work_bytes
+        );
+        // Nobody looks for nobody, and somebody does for the next.
+        drop((one, other));
+        let mut again = engine.ticks();
+        again.changed().await.unwrap();
+        ask(engine, "dev", Wish::Delete).await;
+        while !again.borrow_and_update().as_ref().unwrap().vms.is_empty() {
+            again.changed().await.unwrap();
+        }
+    });
+    lived.unwrap();
+}
