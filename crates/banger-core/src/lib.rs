@@ -12,6 +12,7 @@ pub mod console;
 pub mod dashboard;
 pub mod dirs;
 pub mod doctor;
+pub mod duration;
 pub mod fold;
 pub mod guest;
 pub mod helper;

@@ -10,7 +10,6 @@ mod follow;
 mod output;
 mod peer;
 mod ports;
-mod relay;
 mod render;
 mod signals;
 
