@@ -27,3 +27,4 @@ pub mod resource;
 pub mod size;
 pub mod ssh;
 pub mod vm;
+pub mod web;
