@@ -31,6 +31,7 @@ mod structure;
 mod vm_life;
 mod vm_recovery;
 mod void;
+mod web;
 
 /// A file that is not named above would never run.
 #[test]

@@ -12,6 +12,7 @@ mod pages;
 mod proxy;
 mod session;
 mod show;
+mod view;
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;

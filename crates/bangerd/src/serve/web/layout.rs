@@ -156,6 +156,12 @@ impl Page {
                     }
                     main id="main" hx-ext=[self.live.as_ref().map(|_| "sse")]
                         sse-connect=[self.live.as_ref()] sse-close=[self.live.as_ref().map(|_| "end")] {
+                        @if self.live.is_some() {
+                            p #stale .alert.warning role="status" hidden {
+                                "What you see may be old: the daemon does not answer, or you are "
+                                "logged out. Load the page again."
+                            }
+                        }
                         (self.body)
                     }
                 }

@@ -7,8 +7,8 @@ use maud::html;
 
 use crate::serve::web::Console;
 use crate::serve::web::layout::{Page, Problem};
-use crate::serve::web::live::{Subject, View};
 use crate::serve::web::session::Session;
+use crate::serve::web::view::{Subject, View};
 
 pub fn routes() -> Router<Console> {
     Router::new().route("/", get(dashboard)).route("/vms", get(list))

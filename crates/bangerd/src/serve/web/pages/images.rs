@@ -16,9 +16,9 @@ use crate::serve::api::whole;
 use crate::serve::web::Console;
 use crate::serve::web::fields::Fields;
 use crate::serve::web::layout::{Page, Problem, form, see};
-use crate::serve::web::live::{Subject, View};
 use crate::serve::web::session::Session;
 use crate::serve::web::show::{bytes, facts, plain, since};
+use crate::serve::web::view::{Subject, View};
 
 pub fn routes() -> Router<Console> {
     Router::new()

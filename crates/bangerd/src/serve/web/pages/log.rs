@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::serve::console;
 use crate::serve::web::Console;
 use crate::serve::web::layout::{Page, Problem};
-use crate::serve::web::live::sse;
+use crate::serve::web::live::{OVER, sse};
 use crate::serve::web::show::plain;
 
 /// How many lines a page begins with.
@@ -91,7 +91,7 @@ pub async fn follow(
         }
         if sent.is_ok() {
             // The VM is gone. Without an end it would be asked for again and again.
-            let _ = sender.send(Ok(event("end", html! {}))).await;
+            let _ = sender.send(Ok(event("end", html! { (OVER) }))).await;
         }
     });
     Ok(sse(receiver))

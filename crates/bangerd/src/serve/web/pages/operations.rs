@@ -13,10 +13,10 @@ use crate::engine::store_error;
 use crate::serve::web::Console;
 use crate::serve::web::fields::Fields;
 use crate::serve::web::layout::{Page, Problem, see};
-use crate::serve::web::live::{Subject, View};
 use crate::serve::web::session::Session;
 use crate::serve::web::show::operation::{find, title};
 use crate::serve::web::show::plain;
+use crate::serve::web::view::{Subject, View};
 use crate::store::operations;
 
 /// The most events that are read for the output of an operation.

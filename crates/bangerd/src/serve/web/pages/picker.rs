@@ -71,7 +71,7 @@ pub async fn page(session: &Session, path: &str, fields: &Fields) -> Result<Page
             Err(error) => (alert(error)),
             Ok((entries, cut)) => {
                 div.acts {
-                    @if let Some(parent) = dir.parent() {
+                    @if let Some(parent) = dir.parent().filter(|parent| is_inside(&roots, parent)) {
                         (go(session, path, &kept, &[("dir", &text(parent))], "Up", "plain"))
                     }
                     @let show = if hidden { "Hide hidden files" } else { "Show hidden files" };
@@ -101,6 +101,10 @@ pub async fn page(session: &Session, path: &str, fields: &Fields) -> Result<Page
         (go(session, path, &without_pick(&kept), &[], "Back without a choice", "plain"))
     };
     Ok(Page::new("Choose a file", body))
+}
+
+fn is_inside(roots: &[PathBuf], path: &Path) -> bool {
+    roots.iter().any(|root| path.starts_with(root))
 }
 
 fn text(path: &Path) -> String {
