@@ -256,3 +256,53 @@ pub fn slot(name: &str, content: &Markup) -> Markup {
 pub fn see(path: impl AsRef<str>) -> Response {
     (StatusCode::SEE_OTHER, [(header::LOCATION, path.as_ref())]).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_shows_what_goes_on_with_and_without_scripts() {
+        let page = Page::new("VMs", html! { "…" }).live("/live/vms");
+        let shown =
+            page.render().0.replace(crate::serve::api::BUILD, "BUILD").replace("><", ">\n<");
+        insta::assert_snapshot!(shown, @r##"
+        <!DOCTYPE html>
+        <html lang="en">
+        <head>
+        <meta charset="utf-8">
+        <meta name="viewport" content="width=device-width, initial-scale=1">
+        <meta name="color-scheme" content="light dark">
+        <meta name="htmx-config" content="{&quot;allowEval&quot;:false,&quot;allowScriptTags&quot;:false,&quot;includeIndicatorStyles&quot;:false,&quot;historyEnabled&quot;:false,&quot;selfRequestsOnly&quot;:true}">
+        <title>VMs · banger</title>
+        <link rel="icon" href="/assets/BUILD/icon.svg">
+        <link rel="stylesheet" href="/assets/BUILD/style.css">
+        <script src="/assets/BUILD/htmx.js" defer>
+        </script>
+        <script src="/assets/BUILD/htmx-sse.js" defer>
+        </script>
+        <script src="/assets/BUILD/console.js" defer>
+        </script>
+        </head>
+        <body>
+        <a class="skip" href="#main">Skip to the content</a>
+        <header>
+        <span class="brand">banger</span>
+        <nav aria-label="Main">
+        <a href="/">Dashboard</a>
+        <a href="/vms" aria-current="page">VMs</a>
+        <a href="/images">Images</a>
+        <a href="/operations">Operations</a>
+        </nav>
+        <a class="out" href="/logout">Log out</a>
+        </header>
+        <main id="main" hx-ext="sse" sse-connect="/live/vms" sse-close="end">
+        <p class="alert warning" id="stale" role="status" hidden>What you see may be old: the daemon does not answer, or you are logged out. Load the page again.</p>…</main>
+        </body>
+        </html>
+        "##);
+        let polls = Page::new("Build", html! {}).polls(true).render().0;
+        let again = r#"<noscript><meta http-equiv="refresh" content="2"></noscript>"#;
+        assert!(polls.contains(again) && !shown.contains("noscript"), "{polls}");
+    }
+}

@@ -28,12 +28,14 @@ pub struct History {
 impl History {
     /// Adds what it took then, unless that was added before.
     pub fn add(&mut self, at_ms: u64, stats: &Stats) {
+        // The first look knows nothing of CPUs: that takes two.
+        let Some(cpu_percent) = stats.cpu_percent else { return };
         if std::mem::replace(&mut self.at_ms, at_ms) == at_ms {
             return;
         }
         let disk = stats.disk.overlay_bytes + stats.disk.work_bytes;
         for (line, value) in [
-            (&mut self.cpu, stats.cpu_percent.unwrap_or(0.0)),
+            (&mut self.cpu, cpu_percent),
             (&mut self.memory, stats.rss_bytes.unwrap_or(0) as f64),
             (&mut self.disk, disk as f64),
         ] {
