@@ -192,10 +192,8 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.send("DELETE", "", None);
-        }
-        // It ends its browser, too.
+        // Without it the browser would outlive its driver; either may be gone.
+        let _ = try_send("DELETE", &self.session, None);
         let _ = signal(self.driver, Signal::TERM);
     }
 }
@@ -227,7 +225,7 @@ fn try_send(method: &str, url: &str, body: Option<&Value>) -> Result<Value, Stri
         ("DELETE", _) => agent.delete(url).call(),
         _ => agent.get(url).call(),
     };
-    let mut answer = answer.unwrap();
+    let mut answer = answer.map_err(|error| error.to_string())?;
     let text = answer.body_mut().with_config().limit(64 << 20).read_to_string().unwrap();
     let value: Value = serde_json::from_str(&text).unwrap();
     match answer.status().is_success() {

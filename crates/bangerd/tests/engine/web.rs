@@ -316,6 +316,26 @@ fn a_guests_port_is_seen_by_whom_the_console_sends_there() {
         assert!(asked.iter().any(|line| line.eq_ignore_ascii_case("x-mine: 1")), "{asked:?}");
         assert!(!seen.body.contains("banger_port"), "{}", seen.body);
         assert_eq!(seen.header("set-cookie"), Some("a=1"));
+        // A WebSocket goes through, of a page of the guest's own host.
+        let own = format!("Origin: http://{host}:{}", site.port);
+        let head = format!(
+            "GET /socket HTTP/1.1\r\nHost: {host}:{}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n{port_cookie}\r\n",
+            site.port
+        );
+        let foreign = site.raw(format!("{head}{}\r\n\r\n", site.origin()).as_bytes()).await;
+        assert_eq!(foreign.status, 403);
+        let mut socket = TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
+        socket.write_all(format!("{head}{own}\r\n\r\n").as_bytes()).await.unwrap();
+        let mut text = String::new();
+        while !text.ends_with("\r\n\r\n") {
+            text.push(char::from(socket.read_u8().await.unwrap()));
+        }
+        assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
+        socket.write_all(b"there and back").await.unwrap();
+        let mut back = [0; 14];
+        socket.read_exact(&mut back).await.unwrap();
+        assert_eq!(&back, b"there and back");
+        drop(socket);
         // Nothing else is open by that: no other port, no other page, not the console.
         let other = site.ask("dev--8081.localhost", "GET /", &[&port_cookie], "").await;
         assert_eq!(other.status, 403);
