@@ -58,7 +58,7 @@ pub async fn page(session: &Session, path: &str, fields: &Fields) -> Result<Page
         ApiError::new(ErrorKind::Internal, crate::error::chain(&error))
     };
     let (dir, listed) = listed.map_err(internal)?;
-    let kept = fields.kept().filter(|(name, _)| !["dir", "hidden", "do", "chosen"].contains(name));
+    let kept = fields.kept().filter(|(name, _)| !["dir", "hidden", "do"].contains(name));
     let kept: Vec<(&str, &str)> = kept.collect();
     // One form a button: each sends what was filled in, and one thing more.
     let body = html! {
