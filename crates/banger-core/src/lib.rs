@@ -25,6 +25,7 @@ pub mod operation;
 pub mod policy;
 pub mod resource;
 pub mod size;
+pub mod sockets;
 pub mod ssh;
 pub mod vm;
 pub mod web;

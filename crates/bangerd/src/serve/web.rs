@@ -148,8 +148,12 @@ impl Console {
         loop {
             // It is never closed.
             let Ok(place) = room.clone().acquire_owned().await else { return };
-            let stream = match listener.accept().await {
-                Ok((stream, peer)) if is_local(peer) => stream,
+            let accepted = listener.accept().await.and_then(|(stream, peer)| {
+                let local = stream.local_addr()?;
+                Ok((stream, peer, local))
+            });
+            let (stream, peer, local) = match accepted {
+                Ok(accepted) if is_local(accepted.1) => accepted,
                 Ok(_) => continue,
                 Err(error) => {
                     tracing::error!(%error, "cannot accept a connection of the web console");
@@ -165,11 +169,26 @@ impl Console {
             let service = TowerToHyperService::new(router.clone());
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             tokio::spawn(async move {
+                if !is_ours(peer, local).await {
+                    return;
+                }
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection of the web console broke");
                 }
                 drop(place);
             });
+        }
+    }
+}
+
+/// Whether it is of this user, and of no guest: one with QEMU's own network reaches our loopback.
+async fn is_ours(peer: SocketAddr, local: SocketAddr) -> bool {
+    let looked = tokio::task::spawn_blocking(move || banger_host::is_own(peer, local)).await;
+    match looked.map_err(std::io::Error::other).flatten() {
+        Ok(ours) => ours,
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell who connects to the web console");
+            false
         }
     }
 }

@@ -302,10 +302,36 @@ fn a_guests_port_is_seen_by_whom_the_console_sends_there() {
         let to = led.header("location").unwrap();
         let path = to.split_once(&format!(":{}", site.port)).unwrap().1;
         assert!(to.starts_with("http://dev--8080.localhost:"), "{to}");
-        let entered = site.ask(host, &format!("GET {path}"), &[], "").await;
+        // What the browser has of another VM of that name goes before the cookie comes.
+        let cleared = site.ask(host, &format!("GET {path}"), &[], "").await;
+        let what = r#""cache", "cookies", "storage""#;
+        assert_eq!(cleared.header("clear-site-data"), Some(what));
+        assert_eq!(cleared.header("set-cookie"), None);
+        let next = cleared.body.split("url=").nth(1).unwrap().split('"').next().unwrap();
+        let next = next.replace("&amp;", "&");
+        assert!(next.starts_with(path), "{next}");
+        let entered = site.ask(host, &format!("GET {next}"), &[], "").await;
         let port_cookie = entered.cookie();
-        let again = site.ask(host, &format!("GET {path}"), &[], "").await;
+        assert_eq!(entered.header("clear-site-data"), None);
+        let again = site.ask(host, &format!("GET {next}"), &[], "").await;
         assert_eq!(again.status, 403, "it was used up");
+        // Nothing goes where the browser was at this VM before.
+        let known = entered.head.split("banger_vm=").nth(1).unwrap().split(';').next().unwrap();
+        let known = format!("Cookie: banger_vm={known}");
+        let led = site.get("/vms/dev/ports/8080", &[&cookie]).await;
+        let (_, path) = led.header("location").unwrap().split_once(&site.port.to_string()).unwrap();
+        let at_once = site.ask(host, &format!("GET {path}"), &[&known], "").await;
+        assert_eq!(at_once.header("clear-site-data"), None);
+        assert!(at_once.cookie().contains("banger_port="));
+        // A script of the guest that would outlive it is not served.
+        let worker = [port_cookie.as_str(), "Service-Worker: script"];
+        assert_eq!(site.ask(host, "GET /worker.js", &worker, "").await.status, 403);
+        // A form of a page that names no origin is its own, if the browser says so.
+        for (from, status) in [("same-origin", 200), ("cross-site", 403)] {
+            let site_header = format!("Sec-Fetch-Site: {from}");
+            let form = [port_cookie.as_str(), "Origin: null", &site_header];
+            assert_eq!(site.ask(host, "POST /", &form, "").await.status, status, "{from}");
+        }
         // The guest sees what it was asked, without our cookie.
         let both = format!("{port_cookie}; own=1");
         let seen = site.ask(host, "GET /path?query=1", &[&both, "X-Mine: 1"], "").await;

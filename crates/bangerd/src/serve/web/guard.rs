@@ -86,6 +86,14 @@ pub(super) fn is_foreign(request: &Request, origin: &str) -> bool {
     wrong || (needed && !matches!(site, None | Some(b"same-origin")))
 }
 
+/// The same at a guest's host. There, a page may keep its own name from where it leads, itself
+/// too; the browser vouches for it.
+pub(super) fn is_foreign_to_guest(request: &Request, origin: &str) -> bool {
+    let is = |name, value| request.headers().get(name).is_some_and(|found| found == value);
+    let nameless = is("origin", "null") && is("sec-fetch-site", "same-origin");
+    !nameless && is_foreign(request, origin)
+}
+
 /// Lets through what may pass, with its session as an extension.
 pub async fn guard(State(console): State<Console>, mut request: Request, next: Next) -> Response {
     let reply = match place(request.headers(), console.port()) {
@@ -177,13 +185,14 @@ mod tests {
     #[test]
     fn what_changes_something_says_where_it_comes_from() {
         const OURS: &str = "http://banger.localhost:7777";
-        let request = |method: Method, headers: &[(&str, &str)]| {
+        let built = |method: Method, headers: &[(&str, &str)]| {
             let mut request = Request::builder().method(method);
             for (name, value) in headers {
                 request = request.header(*name, *value);
             }
-            is_foreign(&request.body(axum::body::Body::empty()).unwrap(), OURS)
+            request.body(axum::body::Body::empty()).unwrap()
         };
+        let request = |method, headers: &[_]| is_foreign(&built(method, headers), OURS);
         assert!(!request(Method::GET, &[]));
         assert!(!request(Method::POST, &[("origin", OURS), ("sec-fetch-site", "same-origin")]));
         assert!(request(Method::POST, &[]));
@@ -193,5 +202,11 @@ mod tests {
         assert!(request(Method::GET, &[("origin", "http://evil.example")]));
         assert!(request(Method::GET, &[("upgrade", "websocket")]));
         assert!(!request(Method::GET, &[("upgrade", "websocket"), ("origin", OURS)]));
+        // A form of a page without a referrer, and one in a sandbox.
+        for (site, foreign) in [("same-origin", false), ("cross-site", true)] {
+            let form = built(Method::POST, &[("origin", "null"), ("sec-fetch-site", site)]);
+            assert_eq!(is_foreign_to_guest(&form, OURS), foreign);
+            assert!(is_foreign(&form, OURS), "the console has no such page");
+        }
     }
 }

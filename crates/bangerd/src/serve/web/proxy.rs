@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{self, HeaderName};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{AppendHeaders, IntoResponse as _, Response};
 use banger_core::api::{ApiError, ErrorKind};
 use banger_core::vm::{OPENCODE_PORT, SSH_PORT, Vm};
 use banger_core::web::GuestPort;
@@ -25,9 +25,9 @@ use tokio::io::{DuplexStream, copy_bidirectional, duplex, split};
 use crate::error::chain;
 use crate::serve::web::Console;
 use crate::serve::web::fields::Fields;
-use crate::serve::web::guard::{is_foreign, with_headers};
+use crate::serve::web::guard::{is_foreign_to_guest, with_headers};
 use crate::serve::web::layout::{Html, Page};
-use crate::serve::web::session::{COOKIE, PORT_COOKIE, Session, set_cookie};
+use crate::serve::web::session::{OURS, PORT_COOKIE, Session, knows, remember, set_cookie};
 use crate::store::vms::VmRow;
 
 /// Where a ticket is exchanged. What a guest has there cannot be reached.
@@ -37,6 +37,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long a guest may be silent once nobody listens to it any more.
 const LINGER: Duration = Duration::from_secs(1);
 const BUFFER: usize = 64 << 10;
+
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 
 /// What is between two neighbours only (RFC 9110, 7.6.1).
 const HOP: [HeaderName; 7] = [
@@ -72,13 +74,18 @@ impl Console {
 
 /// Answers a request to a guest's port.
 pub async fn serve(console: &Console, place: GuestPort, request: Request) -> Response {
+    // It would outlive its VM, and meet the next one's ticket. No script can leave the header out.
+    if request.headers().contains_key("service-worker") {
+        let why = "banger lets no guest have service workers\n";
+        return with_headers((StatusCode::FORBIDDEN, why).into_response());
+    }
     // Who may not enter does not learn which VMs there are.
     let Ok(row) = console.engine.vm(&place.vm).await else { return no_entry(console, &place) };
     if request.uri().path() == ENTER {
         return enter(console, &place, &row.vm, &request);
     }
     let may_enter = console.sessions.may_enter(request.headers(), &row.vm.id, place.port);
-    if !may_enter || is_foreign(&request, &console.origin_of(&place)) {
+    if !may_enter || is_foreign_to_guest(&request, &console.origin_of(&place)) {
         return no_entry(console, &place);
     }
     match forward(&row, place.port, request).await {
@@ -112,17 +119,31 @@ fn no_entry(console: &Console, place: &GuestPort) -> Response {
     refusal(Page::new("Not open", body).status(StatusCode::FORBIDDEN))
 }
 
-/// Exchanges a ticket for the cookie, and leads on to the guest.
+/// Exchanges a ticket for the cookie, and leads on to the guest. What a browser has of another VM
+/// that had this host before goes first: by a reply of its own, for it may take the cookie along.
 fn enter(console: &Console, place: &GuestPort, vm: &Vm, request: &Request) -> Response {
     let fields = Fields::parse(request.uri().query().unwrap_or_default().as_bytes());
     let ticket = fields.text("ticket");
+    let good = ticket.filter(|ticket| console.sessions.offers(ticket, &vm.id, place.port));
+    if let Some(ticket) = good
+        && !fields.ticked("cleared")
+        && !knows(request.headers(), &vm.id)
+    {
+        let headers = [
+            (CLEAR_SITE_DATA, r#""cache", "cookies", "storage""#),
+            (header::REFERRER_POLICY, "no-referrer"),
+        ];
+        let next = Page::step(&format!("{ENTER}?ticket={ticket}&cleared=1"));
+        return with_headers((headers, Html(next)).into_response());
+    }
     let cookie = ticket.and_then(|ticket| console.sessions.enter(ticket, &vm.id, place.port));
     match cookie {
         Some(cookie) => {
-            let headers = [
+            let headers = AppendHeaders([
                 (header::SET_COOKIE, set_cookie(PORT_COOKIE, &cookie)),
+                (header::SET_COOKIE, remember(&vm.id)),
                 (header::REFERRER_POLICY, "no-referrer".to_owned()),
-            ];
+            ]);
             with_headers((headers, Html(Page::step("/"))).into_response())
         }
         None => no_entry(console, place),
@@ -196,21 +217,29 @@ fn remove_hops(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
     }
 }
 
+/// What is between semicolons. It need be no text.
+fn parts(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b';')
+}
+
+/// What stands before the equals sign.
+fn name_of(pair: &[u8]) -> &[u8] {
+    pair.split(|byte| *byte == b'=').next().unwrap_or_default().trim_ascii()
+}
+
+fn is_ours(pair: &[u8]) -> bool {
+    OURS.iter().any(|ours| ours.as_bytes() == name_of(pair))
+}
+
 /// What a guest gets to see of a request: nothing of ours, and opencode's password.
 fn to_guest(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>, password: Option<&str>) {
     remove_hops(headers, upgrade);
-    let ours = |pair: &&str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        [COOKIE, PORT_COOKIE].contains(&name.trim())
-    };
-    let mut kept = Vec::new();
-    for line in headers.get_all(header::COOKIE) {
-        // One that is no text might hide ours.
-        let Ok(line) = line.to_str() else { continue };
-        kept.extend(line.split(';').filter(|pair| !ours(pair)).map(str::trim).map(str::to_owned));
-    }
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(parts).filter(|pair| !is_ours(pair));
+    let kept: Vec<_> = pairs.map(<[u8]>::trim_ascii).collect();
+    let kept = kept.join(&b"; "[..]);
     headers.remove(header::COOKIE);
-    if let Ok(line) = HeaderValue::from_str(&kept.join("; "))
+    if let Ok(line) = HeaderValue::from_bytes(&kept)
         && !kept.is_empty()
     {
         headers.insert(header::COOKIE, line);
@@ -232,14 +261,11 @@ fn from_guest(headers: &mut HeaderMap, upgrade: Option<&HeaderValue>) {
     let set: Vec<HeaderValue> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
     headers.remove(header::SET_COOKIE);
     for line in set {
-        let Ok(text) = line.to_str() else { continue };
-        let name = text.split('=').next().unwrap_or_default().trim();
-        if [COOKIE, PORT_COOKIE].contains(&name) {
-            continue;
-        }
-        let attribute = |part: &&str| !part.trim_start().to_ascii_lowercase().starts_with("domain");
-        let kept: Vec<&str> = text.split(';').filter(attribute).collect();
-        if let Ok(line) = HeaderValue::from_str(&kept.join(";")) {
+        let mut all = parts(line.as_bytes());
+        let Some(pair) = all.next().filter(|pair| !is_ours(pair)) else { continue };
+        let attributes = all.filter(|part| !name_of(part).eq_ignore_ascii_case(b"domain"));
+        let kept: Vec<_> = std::iter::once(pair).chain(attributes).collect();
+        if let Ok(line) = HeaderValue::from_bytes(&kept.join(&b";"[..])) {
             headers.append(header::SET_COOKIE, line);
         }
     }
@@ -284,6 +310,11 @@ mod tests {
         host: dev--4096.localhost:7777
         ");
         // Who logs in by hand is let.
+        let mut request = HeaderMap::new();
+        let odd = HeaderValue::from_bytes(b"odd=\xff; banger_vm=1; banger_port=secret").unwrap();
+        request.insert(header::COOKIE, odd);
+        to_guest(&mut request, None, None);
+        assert_eq!(request.get(header::COOKIE).unwrap().as_bytes(), b"odd=\xff");
         let mut request = headers(&[("authorization", "Basic own"), ("upgrade", "websocket")]);
         let protocol = HeaderValue::from_static("websocket");
         to_guest(&mut request, Some(&protocol), Some("pass"));
@@ -301,12 +332,15 @@ mod tests {
             ("set-cookie", "b=2; HttpOnly; domain = .localhost"),
             ("set-cookie", "banger_port=stray; Path=/"),
             ("set-cookie", "banger_session=stray; Domain=banger.localhost"),
+            ("set-cookie", "banger_vm=stray"),
+            ("set-cookie", "domain=mine; DomainLike=1; DOMAIN=localhost"),
             ("transfer-encoding", "chunked"),
         ]);
         from_guest(&mut reply, None);
         insta::assert_snapshot!(shown(&reply), @"
         set-cookie: a=1; Path=/
         set-cookie: b=2; HttpOnly
+        set-cookie: domain=mine; DomainLike=1
         ");
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use banger_core::id::VmId;
 use ring::{digest, hmac};
 
@@ -24,6 +24,10 @@ const MOST: usize = 256;
 pub const COOKIE: &str = "banger_session";
 /// The cookie of one guest port.
 pub const PORT_COOKIE: &str = "banger_port";
+/// The cookie that says of which VM a browser has what it keeps of a guest port. It opens nothing.
+const VM_COOKIE: &str = "banger_vm";
+/// All of these, which guests neither see nor set.
+pub const OURS: [&str; 3] = [COOKIE, PORT_COOKIE, VM_COOKIE];
 
 type Digest = [u8; 32];
 
@@ -181,6 +185,13 @@ impl Sessions {
         self.tickets.issue(Grant { vm, port, session: session.id }, TICKET_LIMIT)
     }
 
+    /// Whether a ticket is good for that port. It stays so for its whole time.
+    #[must_use]
+    pub fn offers(&self, ticket: &str, vm: &VmId, port: u16) -> bool {
+        let grant = self.tickets.renew(ticket, TICKET_LIMIT);
+        grant.is_some_and(|grant| grant.vm == *vm && grant.port == port)
+    }
+
     /// The value of the cookie that a ticket is exchanged for, at the port that it is for.
     #[must_use]
     pub fn enter(&self, ticket: &str, vm: &VmId, port: u16) -> Option<String> {
@@ -202,9 +213,25 @@ impl Sessions {
 
 /// The values of the cookies of that name. A page of another host can add some of its own.
 fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';'));
-    pairs.filter_map(move |pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
+    // Bytes: a page's own cookie beside ours may be no text.
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let pairs = lines.flat_map(|line| line.split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
+        let value = pair.trim_ascii().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+        std::str::from_utf8(value).ok()
+    })
+}
+
+/// Whether a browser last entered this host for that VM. It may be told so across sites.
+#[must_use]
+pub fn knows(headers: &HeaderMap, vm: &VmId) -> bool {
+    cookies(headers, VM_COOKIE).any(|value| value == vm.as_str())
+}
+
+/// The line that tells a browser for which VM it entered this host.
+#[must_use]
+pub fn remember(vm: &VmId) -> String {
+    format!("{VM_COOKIE}={vm}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax")
 }
 
 /// The line that gives a browser a cookie of this host alone, until it ends.
@@ -243,6 +270,15 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_beside_ours_that_is_no_text_hides_it_not() {
+        let all = Sessions::default();
+        let cookie = all.log_in(&all.invite()).unwrap();
+        let line = [b"odd=\xff; banger_session=", cookie.as_bytes(), b"; \xe9=1"].concat();
+        let headers = [(header::COOKIE, HeaderValue::from_bytes(&line).unwrap())];
+        assert!(all.of(&headers.into_iter().collect()).is_some());
+    }
+
+    #[test]
     fn a_secret_that_is_over_is_good_no_more() {
         let secrets = Secrets::new();
         let secret = secrets.issue(1, Duration::ZERO);
@@ -277,6 +313,7 @@ mod tests {
         let [vm, other] = [1, 2].map(VmId::from_bits);
         for (at, port) in [(&vm, 81), (&other, 80)] {
             let ticket = all.ticket(&session, vm.clone(), 80);
+            assert!(all.offers(&ticket, &vm, 80) && !all.offers(&ticket, at, port));
             assert!(all.enter(&ticket, at, port).is_none());
             assert!(all.enter(&ticket, &vm, 80).is_none(), "it was used up");
         }
