@@ -2,7 +2,8 @@
 
 // A log that is looked at stays at its end, unless somebody has scrolled up; and it stays small.
 
-const MOST = 2000;
+// In characters.
+const MOST = 1 << 20;
 
 function toEnd() {
     const log = document.getElementById("log");
@@ -25,10 +26,15 @@ document.addEventListener("htmx:sseBeforeMessage", (event) => {
 });
 
 document.addEventListener("htmx:sseMessage", (event) => {
+    if (event.target.id === "stale") setStale(true);
     const log = document.getElementById("log");
     if (!log || !log.contains(event.target)) return;
     const more = log.querySelector("[sse-swap=more]");
-    while (more && more.childNodes.length > MOST) more.firstChild.remove();
+    let length = more ? more.textContent.length : 0;
+    while (length > MOST && more.firstChild !== more.lastChild) {
+        length -= more.firstChild.textContent.length;
+        more.firstChild.remove();
+    }
     if (atEnd) toEnd();
 });
 

@@ -25,11 +25,14 @@ use axum::routing::get;
 use banger_core::api::{ApiError, WebConsole, WebLogin};
 use banger_core::doctor::Check;
 use banger_core::web::{CONSOLE_HOST, WebListen};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::Engine;
 use crate::serve::web::session::{LOGIN_LIMIT, Sessions};
@@ -40,10 +43,15 @@ const HEADER_LIMIT: Duration = Duration::from_secs(10);
 const HEADER_SIZE: usize = 8 << 10;
 /// The largest form, in bytes.
 const FORM_SIZE: usize = 64 << 10;
+/// How long a client may take nothing of what is sent, in milliseconds. The kernel looks after it.
+const SEND_LIMIT_MS: u32 = 60_000;
 /// The most connections at once.
 const CONNECTIONS: usize = 1024;
 /// For how long what was found out about KVM and sudo is shown: sudo is a program to run.
 const CHECK_PAUSE: Duration = Duration::from_secs(30);
+
+/// A connection's place among them. What goes on after an upgrade keeps it.
+pub type Seat = Arc<OwnedSemaphorePermit>;
 
 /// The console. Clones share it.
 #[derive(Clone)]
@@ -147,7 +155,7 @@ impl Console {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
             // It is never closed.
-            let Ok(place) = room.clone().acquire_owned().await else { return };
+            let Ok(seat) = room.clone().acquire_owned().await else { return };
             let accepted = listener.accept().await.and_then(|(stream, peer)| {
                 let local = stream.local_addr()?;
                 Ok((stream, peer, local))
@@ -166,7 +174,12 @@ impl Console {
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
             http.max_buf_size(HEADER_SIZE);
-            let service = TowerToHyperService::new(router.clone());
+            let _ = set_tcp_user_timeout(&stream, SEND_LIMIT_MS);
+            let (seat, pages) = (Arc::new(seat), TowerToHyperService::new(router.clone()));
+            let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+                request.extensions_mut().insert::<Seat>(seat.clone());
+                pages.call(request)
+            });
             let connection = http.serve_connection(TokioIo::new(stream), service).with_upgrades();
             tokio::spawn(async move {
                 if !is_ours(peer, local).await {
@@ -175,7 +188,6 @@ impl Console {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a connection of the web console broke");
                 }
-                drop(place);
             });
         }
     }

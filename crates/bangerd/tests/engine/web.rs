@@ -84,6 +84,33 @@ impl Site {
         self.ask("banger.localhost", &format!("GET {path}"), headers, "").await
     }
 
+    /// Sends a request, and reads the head of its reply.
+    async fn begin(&self, host: &str, line: &str, headers: &[&str]) -> (TcpStream, String) {
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let text = format!("{line} HTTP/1.1\r\nHost: {host}:{}\r\n{headers}\r\n", self.port);
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head.push(char::from(stream.read_u8().await.unwrap()));
+        }
+        (stream, head)
+    }
+
+    async fn log_out(&self, cookie: &str) -> u16 {
+        let page = self.get("/logout", &[cookie]).await;
+        let form = format!("csrf={}", page.token("/logout"));
+        self.post("/logout", &[cookie, &self.origin()], &form).await.status
+    }
+
+    /// A cookie for a port of the VM.
+    async fn enter(&self, cookie: &str, port: u16) -> String {
+        let led = self.get(&format!("/vms/dev/ports/{port}"), &[cookie]).await;
+        let (_, path) = led.header("location").unwrap().split_once(&self.port.to_string()).unwrap();
+        let line = format!("GET {path}&cleared=1");
+        self.ask(&format!("dev--{port}.localhost"), &line, &[], "").await.cookie()
+    }
+
     fn origin(&self) -> String {
         format!("Origin: http://banger.localhost:{}", self.port)
     }
@@ -230,10 +257,64 @@ fn a_form_comes_from_our_own_page_with_its_token() {
 fn who_logs_out_is_out() {
     on_a_site(async |_, site| {
         let cookie = site.log_in().await;
-        let page = site.get("/logout", &[&cookie]).await;
-        let form = format!("csrf={}", page.token("/logout"));
-        assert_eq!(site.post("/logout", &[&cookie, &site.origin()], &form).await.status, 401);
+        assert_eq!(site.log_out(&cookie).await, 401);
         assert_eq!(site.get("/", &[&cookie]).await.status, 401);
+    });
+}
+
+#[test]
+fn what_goes_on_ends_with_the_session() {
+    on_a_site(async |_, site| {
+        let cookie = site.log_in().await;
+        let (port_cookie, host) = (site.enter(&cookie, 8080).await, "dev--8080.localhost");
+        let own = format!("Origin: http://{host}:{}", site.port);
+        let upgrade = ["Connection: upgrade", "Upgrade: websocket", &own, &port_cookie];
+        let mut streams = Vec::new();
+        for path in ["/live/vms/dev", "/live/vms/dev/log", "/live/images"] {
+            let begun = site.begin("banger.localhost", &format!("GET {path}"), &[&cookie]).await;
+            assert!(begun.1.starts_with("HTTP/1.1 200 "), "{}", begun.1);
+            streams.push((begun.0, path));
+        }
+        let (mut socket, head) = site.begin(host, "GET /socket", &upgrade).await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        site.log_out(&cookie).await;
+        for (mut stream, path) in streams {
+            // Its page says that it is old, and comes to its end.
+            let mut text = String::new();
+            while !text.contains("event: end") {
+                let mut block = [0; 4096];
+                let n = stream.read(&mut block).await.unwrap();
+                assert!(n > 0, "{path}: {text}");
+                text.push_str(&String::from_utf8_lossy(&block[..n]));
+            }
+            let (_, stale) = text.split_once("event: stale").unwrap();
+            assert!(stale.contains("you are logged out"), "{path}: {text}");
+            assert!(stale.contains("<div class=\"acts\"></div>"), "{path}: {text}");
+        }
+        assert_eq!(socket.read(&mut [0]).await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn what_is_wrong_in_a_form_is_shown_with_it() {
+    on_a_site(async |engine, site| {
+        let (cookie, vm) = (site.log_in().await, engine.vm("dev").await.unwrap().vm);
+        let [rename, resize] = ["rename", "resize"].map(|act| format!("/vms/{}/{act}", vm.id));
+        let wrong = [
+            (&rename, "name=Not+a+name", "value=\"Not a name\"", "Name: "),
+            (&rename, "name=", "value=\"\"", "Name is missing"),
+            (&resize, "vcpus=3&memory=&disk=9G", "value=\"3\"", "Memory is missing"),
+            (&resize, "vcpus=3&memory=much&disk=9G", "value=\"much\"", "Memory: "),
+        ];
+        for (path, fields, kept, why) in wrong {
+            let token = site.get("/vms/dev", &[&cookie]).await.token(path).to_owned();
+            let form = format!("csrf={token}&{fields}");
+            let reply = site.post(path, &[&cookie, &site.origin()], &form).await;
+            assert_eq!(reply.status, 400, "{fields}: {}", reply.body);
+            assert!(reply.body.contains(kept) && reply.body.contains(why), "{}", reply.body);
+            assert!(reply.body.contains("<details open>"), "{}", reply.body);
+        }
+        assert_eq!(engine.vm("dev").await.unwrap().vm.spec, vm.spec);
     });
 }
 
@@ -372,8 +453,7 @@ fn a_guests_port_is_seen_by_whom_the_console_sends_there() {
         assert_eq!(site.get("/vms/dev/ports/22", &[&cookie]).await.status, 400);
         assert_eq!(site.ask("dev--22.localhost", "GET /", &[&port_cookie], "").await.status, 421);
         // It ends with the session.
-        let token = site.get("/logout", &[&cookie]).await.token("/logout").to_owned();
-        site.post("/logout", &[&cookie, &site.origin()], &format!("csrf={token}")).await;
+        site.log_out(&cookie).await;
         assert_eq!(site.ask(host, "GET /", &[&port_cookie], "").await.status, 403);
     });
 }

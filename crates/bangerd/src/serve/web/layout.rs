@@ -157,7 +157,7 @@ impl Page {
                     main id="main" hx-ext=[self.live.as_ref().map(|_| "sse")]
                         sse-connect=[self.live.as_ref()] sse-close=[self.live.as_ref().map(|_| "end")] {
                         @if self.live.is_some() {
-                            p #stale .alert.warning role="status" hidden {
+                            p #stale .alert.warning role="status" sse-swap="stale" hidden {
                                 "What you see may be old: the daemon does not answer, or you are "
                                 "logged out. Load the page again."
                             }
@@ -297,7 +297,7 @@ mod tests {
         <a class="out" href="/logout">Log out</a>
         </header>
         <main id="main" hx-ext="sse" sse-connect="/live/vms" sse-close="end">
-        <p class="alert warning" id="stale" role="status" hidden>What you see may be old: the daemon does not answer, or you are logged out. Load the page again.</p>…</main>
+        <p class="alert warning" id="stale" role="status" sse-swap="stale" hidden>What you see may be old: the daemon does not answer, or you are logged out. Load the page again.</p>…</main>
         </body>
         </html>
         "##);

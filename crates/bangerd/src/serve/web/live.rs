@@ -30,7 +30,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// The data of the last event: one without any is not shown to scripts.
-pub const OVER: &str = "over";
+const OVER: &str = "over";
+
+/// Why a stream ends with its session.
+pub const LOGGED_OUT: &str = "you are logged out";
 
 /// The streams.
 pub fn routes() -> Router<Console> {
@@ -71,15 +74,21 @@ fn stream(State(console): State<Console>, session: Session, subject: Subject) ->
         let mut view = View::new(&console, &session, subject);
         // Without an end it would be asked for again and again.
         if let Err(error) = feed(&mut view, &sender).await {
-            let gone = html! { (show::plain(&error.message)) };
-            let told = [("state", gone.into_string()), ("end", OVER.to_owned())];
-            for (name, html) in told {
-                // It may have gone away.
-                let _ = sender.send(Ok(Event::default().event(name).data(html))).await;
-            }
+            lost(&sender, &error.message).await;
         }
     });
     sse(receiver)
+}
+
+/// Ends a stream whose page is not as things are any more: the page says so, and offers nothing
+/// that acts.
+pub async fn lost(sender: &mpsc::Sender<Result<Event, Infallible>>, why: &str) {
+    let stale = html! { "What you see is old: " (show::plain(why)) };
+    let told = [("stale", stale), ("acts", html! { div.acts {} }), ("end", html! { (OVER) })];
+    for (name, html) in told {
+        // It may have gone away.
+        let _ = sender.send(Ok(Event::default().event(name).data(html.into_string()))).await;
+    }
 }
 
 /// What comes out of a channel, as a stream of events.
@@ -100,8 +109,7 @@ async fn feed(
         changed.borrow_and_update();
         let tick = ticks.as_mut().and_then(|ticks| ticks.borrow_and_update().clone());
         if !view.console.sessions.lasts(&view.session) {
-            let message = "You have logged out.";
-            return Err(ApiError::new(ErrorKind::Forbidden, message));
+            return Err(ApiError::new(ErrorKind::Forbidden, LOGGED_OUT));
         }
         let mut whole = Vec::new();
         for piece in view.pieces(tick.as_deref()).await?.0 {

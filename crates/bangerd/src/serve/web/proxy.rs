@@ -23,11 +23,11 @@ use maud::html;
 use tokio::io::{DuplexStream, copy_bidirectional, duplex, split};
 
 use crate::error::chain;
-use crate::serve::web::Console;
 use crate::serve::web::fields::Fields;
 use crate::serve::web::guard::{is_foreign_to_guest, with_headers};
 use crate::serve::web::layout::{Html, Page};
 use crate::serve::web::session::{OURS, PORT_COOKIE, Session, knows, remember, set_cookie};
+use crate::serve::web::{Console, Seat};
 use crate::store::vms::VmRow;
 
 /// Where a ticket is exchanged. What a guest has there cannot be reached.
@@ -84,11 +84,10 @@ pub async fn serve(console: &Console, place: GuestPort, request: Request) -> Res
     if request.uri().path() == ENTER {
         return enter(console, &place, &row.vm, &request);
     }
-    let may_enter = console.sessions.may_enter(request.headers(), &row.vm.id, place.port);
-    if !may_enter || is_foreign_to_guest(&request, &console.origin_of(&place)) {
-        return no_entry(console, &place);
-    }
-    match forward(&row, place.port, request).await {
+    let session = console.sessions.entered(request.headers(), &row.vm.id, place.port);
+    let foreign = is_foreign_to_guest(&request, &console.origin_of(&place));
+    let Some(session) = session.filter(|_| !foreign) else { return no_entry(console, &place) };
+    match forward(console, session, &row, place.port, request).await {
         Ok(reply) => reply,
         Err(error) => {
             let body = html! {
@@ -153,15 +152,25 @@ fn enter(console: &Console, place: &GuestPort, vm: &Vm, request: &Request) -> Re
 /// Why a guest gives no answer, for a person.
 type Failure = String;
 
-async fn forward(row: &VmRow, port: u16, mut request: Request) -> Result<Response, Failure> {
+async fn forward(
+    console: &Console,
+    session: Session,
+    row: &VmRow,
+    port: u16,
+    mut request: Request,
+) -> Result<Response, Failure> {
     let Some(run) = &row.vm.run else { return Err(format!("it is {}", row.vm.state.name())) };
-    let guest = connect(Path::new(&run.vsock), port).await.map_err(|error| chain(&error))?;
+    let over = console.clone();
+    let over = async move { over.sessions.ended(&session).await };
+    let guest = connect(Path::new(&run.vsock), port, over).await;
+    let guest = guest.map_err(|error| chain(&error))?;
     let broken = |error: hyper::Error| chain(&error);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(guest)).await.map_err(broken)?;
     // It ends with the connection; an error of it shows in the request.
     tokio::spawn(connection.with_upgrades());
     let upgrade = request.headers().get(header::UPGRADE).cloned();
+    let seat = request.extensions().get::<Seat>().cloned();
     let browser = upgrade.is_some().then(|| hyper::upgrade::on(&mut request));
     let password = row.opencode_password.as_deref().filter(|_| port == OPENCODE_PORT);
     to_guest(request.headers_mut(), upgrade.as_ref(), password);
@@ -177,6 +186,7 @@ async fn forward(row: &VmRow, port: u16, mut request: Request) -> Result<Respons
                 // Either side may go away at any time.
                 let _ = copy_bidirectional(&mut browser, &mut guest).await;
             }
+            drop(seat);
         });
     } else if switches {
         return Err("it switched to another protocol unasked".to_owned());
@@ -186,13 +196,17 @@ async fn forward(row: &VmRow, port: u16, mut request: Request) -> Result<Respons
     Ok(reply.map(Body::new))
 }
 
-/// A stream to the port. Whoever drops it leaves nothing open in the guest.
-async fn connect(vsock: &Path, port: u16) -> Result<DuplexStream, WireError> {
+/// A stream to the port, until it is `over`. Whoever drops it leaves nothing open in the guest.
+async fn connect(
+    vsock: &Path,
+    port: u16,
+    over: impl Future<Output = ()> + Send + 'static,
+) -> Result<DuplexStream, WireError> {
     let guest = AgentClient::new(vsock, CONNECT_LIMIT).stream(port).await?;
     let (ours, theirs) = duplex(BUFFER);
     let (from, to) = split(theirs);
     tokio::spawn(async move {
-        let ended = relay(guest, from, to, Linger::Silence(LINGER), std::future::pending()).await;
+        let ended = relay(guest, from, to, Linger::Silence(LINGER), over).await;
         if let Err(error) = ended {
             tracing::debug!(%error, "a stream to a guest's port broke");
         }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use axum::http::{HeaderMap, HeaderValue, header};
 use banger_core::id::VmId;
 use ring::{digest, hmac};
+use tokio::sync::watch;
 
 /// For how long the URL of a login is good.
 pub const LOGIN_LIMIT: Duration = Duration::from_secs(120);
@@ -17,6 +18,8 @@ pub const LOGIN_LIMIT: Duration = Duration::from_secs(120);
 const TICKET_LIMIT: Duration = Duration::from_secs(30);
 /// For how long a session that nobody uses lasts.
 const IDLE_LIMIT: Duration = Duration::from_secs(12 * 3600);
+/// How often it is looked whether a session ended by itself.
+const LOOK: Duration = Duration::from_secs(2);
 /// The most of each kind that there are; the one that would end first makes room.
 const MOST: usize = 256;
 
@@ -69,6 +72,15 @@ impl<T: Clone> Secrets<T> {
             *ends = now + limit;
             value.clone()
         })
+    }
+
+    /// The first whose use is such, for `limit` from now on.
+    fn renew_where(&self, is: impl Fn(&T) -> bool, limit: Duration) -> Option<T> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let (ends, value) = all.values_mut().find(|(ends, value)| *ends > now && is(value))?;
+        *ends = now + limit;
+        Some(value.clone())
     }
 
     fn retain(&self, keep: impl Fn(&T) -> bool) {
@@ -133,6 +145,7 @@ pub struct Sessions {
     sessions: Secrets<Session>,
     tickets: Secrets<Grant>,
     grants: Secrets<Grant>,
+    log_outs: watch::Sender<()>,
 }
 
 impl Default for Sessions {
@@ -142,6 +155,7 @@ impl Default for Sessions {
             sessions: Secrets::new(),
             tickets: Secrets::new(),
             grants: Secrets::new(),
+            log_outs: watch::Sender::new(()),
         }
     }
 }
@@ -172,11 +186,26 @@ impl Sessions {
         self.sessions.any(|other| other.id == session.id)
     }
 
+    /// Notes that somebody uses a session.
+    pub fn used(&self, session: &Session) {
+        self.sessions.renew_where(|other| other.id == session.id, IDLE_LIMIT);
+    }
+
+    /// Completes when a session is over.
+    pub async fn ended(&self, session: &Session) {
+        let mut log_outs = self.log_outs.subscribe();
+        while self.lasts(session) {
+            // One that nobody uses ends by itself.
+            let _ = tokio::time::timeout(LOOK, log_outs.changed()).await;
+        }
+    }
+
     /// Ends a session, and with it what it was granted.
     pub fn log_out(&self, session: &Session) {
         self.sessions.retain(|other| other.id != session.id);
         self.tickets.retain(|grant| grant.session != session.id);
         self.grants.retain(|grant| grant.session != session.id);
+        self.log_outs.send_replace(());
     }
 
     /// A ticket to a guest's port.
@@ -199,14 +228,14 @@ impl Sessions {
         (grant.vm == *vm && grant.port == port).then(|| self.grants.issue(grant, IDLE_LIMIT))
     }
 
-    /// Whether these headers have the cookie of that port, and its session goes on.
+    /// The session by which these headers have the cookie of that port. It is used by that.
     #[must_use]
-    pub fn may_enter(&self, headers: &HeaderMap, vm: &VmId, port: u16) -> bool {
-        let mut found = cookies(headers, PORT_COOKIE);
-        found.any(|value| {
-            let grant = self.grants.renew(value, IDLE_LIMIT);
-            let here = grant.filter(|grant| grant.vm == *vm && grant.port == port);
-            here.is_some_and(|grant| self.sessions.any(|session| session.id == grant.session))
+    pub fn entered(&self, headers: &HeaderMap, vm: &VmId, port: u16) -> Option<Session> {
+        cookies(headers, PORT_COOKIE).find_map(|value| {
+            let grant = self.grants.renew(value, IDLE_LIMIT)?;
+            let here = grant.vm == *vm && grant.port == port;
+            let is = |session: &Session| here && session.id == grant.session;
+            self.sessions.renew_where(is, IDLE_LIMIT)
         })
     }
 }
@@ -283,7 +312,31 @@ mod tests {
         let secrets = Secrets::new();
         let secret = secrets.issue(1, Duration::ZERO);
         assert_eq!(secrets.renew(&secret, IDLE_LIMIT), None);
+        assert_eq!(secrets.renew_where(|_| true, IDLE_LIMIT), None);
         assert_eq!(secrets.take(&secret), None);
+    }
+
+    #[test]
+    fn what_is_used_lasts() {
+        let secrets = Secrets::new();
+        let [one, other] = [1, 2].map(|value| secrets.issue(value, LOGIN_LIMIT));
+        let ends = |secret: &str| secrets.0.lock().unwrap()[&digest_of(secret)].0;
+        let before = [&one, &other].map(|secret| ends(secret));
+        assert_eq!(secrets.renew_where(|value| *value == 2, IDLE_LIMIT), Some(2));
+        assert!(ends(&one) == before[0] && ends(&other) > before[1]);
+    }
+
+    #[tokio::test]
+    async fn a_logout_is_told_to_what_goes_on() {
+        let all = Sessions::default();
+        let [one, other] = [(), ()].map(|()| {
+            let cookie = all.log_in(&all.invite()).unwrap();
+            all.of(&with(COOKIE, &cookie)).unwrap()
+        });
+        all.log_out(&other);
+        assert!(tokio::time::timeout(Duration::ZERO, all.ended(&one)).await.is_err());
+        all.ended(&other).await;
+        tokio::join!(all.ended(&one), async { all.log_out(&one) });
     }
 
     #[test]
@@ -319,11 +372,11 @@ mod tests {
         }
         let entered = all.enter(&all.ticket(&session, vm.clone(), 80), &vm, 80).unwrap();
         let headers = with(PORT_COOKIE, &entered);
-        assert!(all.may_enter(&headers, &vm, 80));
-        assert!(!all.may_enter(&headers, &vm, 81));
-        assert!(!all.may_enter(&headers, &other, 80));
-        assert!(!all.may_enter(&with(PORT_COOKIE, &cookie), &vm, 80));
+        assert!(all.entered(&headers, &vm, 80).is_some());
+        assert!(all.entered(&headers, &vm, 81).is_none());
+        assert!(all.entered(&headers, &other, 80).is_none());
+        assert!(all.entered(&with(PORT_COOKIE, &cookie), &vm, 80).is_none());
         all.log_out(&session);
-        assert!(!all.may_enter(&headers, &vm, 80));
+        assert!(all.entered(&headers, &vm, 80).is_none());
     }
 }

@@ -16,10 +16,12 @@ use maud::{Markup, html};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::error::chain;
 use crate::serve::console;
 use crate::serve::web::Console;
 use crate::serve::web::layout::{Page, Problem};
-use crate::serve::web::live::{OVER, sse};
+use crate::serve::web::live::{LOGGED_OUT, lost, sse};
+use crate::serve::web::session::Session;
 use crate::serve::web::show::plain;
 
 /// How many lines a page begins with.
@@ -63,6 +65,7 @@ fn tail(text: &str) -> Markup {
 /// What is added, as it is. One that connects anew begins anew.
 pub async fn follow(
     State(console): State<Console>,
+    session: Session,
     Path(key): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let vm = console.engine.vm(&key).await?.vm;
@@ -70,29 +73,32 @@ pub async fn follow(
     let (sender, receiver) = mpsc::channel::<Result<Event, Infallible>>(4);
     tokio::spawn(async move {
         let (mut text, mut name) = (Text::default(), "tail");
-        let mut sent = sender.send(Ok(event(name, tail("")))).await;
-        loop {
+        let ended = console.sessions.ended(&session);
+        tokio::pin!(ended);
+        // If it has gone away, that is seen below.
+        let _ = sender.send(Ok(event(name, tail("")))).await;
+        let why = loop {
             let next = tokio::select! {
                 next = feed.recv() => next,
+                () = &mut ended => break LOGGED_OUT.to_owned(),
                 () = sender.closed() => return,
             };
-            let Some(Ok(bytes)) = next else { break };
+            let bytes = match next {
+                Some(Ok(bytes)) => bytes,
+                Some(Err(error)) => break chain(&error),
+                None => break format!("'{}' is gone", vm.name),
+            };
             let added = text.push(&bytes);
             let shown = if name == "tail" {
                 tail(&added)
             } else {
                 html! { (added) }
             };
-            sent = sender.send(Ok(event(name, shown))).await;
+            let _ = sender.send(Ok(event(name, shown))).await;
             name = "more";
-            if sent.is_err() {
-                return;
-            }
-        }
-        if sent.is_ok() {
-            // The VM is gone. Without an end it would be asked for again and again.
-            let _ = sender.send(Ok(event("end", html! { (OVER) }))).await;
-        }
+        };
+        // Without an end it would be asked for again and again.
+        lost(&sender, &why).await;
     });
     Ok(sse(receiver))
 }

@@ -1,16 +1,16 @@
 //! A shell of a VM in the page: by ssh, as `banger vm ssh` has it, in a terminal of its own, over a
 //! WebSocket. Bytes are what is typed and shown; text is the terminal's new size.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use banger_core::api::{ApiError, ErrorKind};
 use banger_core::ssh::{arguments, proxy_line};
 use banger_core::vm::{SSH_PORT, Vm};
@@ -24,16 +24,18 @@ use crate::daemon::companion;
 use crate::engine::resources::blocking;
 use crate::error::chain;
 use crate::serve::vms::ssh_access;
-use crate::serve::web::Console;
 use crate::serve::web::guard::policy_with_styles;
 use crate::serve::web::layout::{Page, Problem};
 use crate::serve::web::session::Session;
+use crate::serve::web::{Console, Seat};
 
 /// The largest message of a browser: what is pasted comes in one.
 const MESSAGE_SIZE: usize = 1 << 20;
 const BLOCK: usize = 16 << 10;
-/// How often it is looked whether the session goes on.
-const LOOK: Duration = Duration::from_secs(2);
+/// The most that is typed ahead of the program.
+const MOST_TYPED: usize = 2 * MESSAGE_SIZE;
+/// How long a page may take nothing of what is shown.
+const SEND_LIMIT: Duration = Duration::from_secs(30);
 /// The size of a terminal before the page tells it.
 const FIRST_SIZE: TerminalSize = TerminalSize { rows: 24, columns: 80 };
 
@@ -79,14 +81,17 @@ fn running(vm: &Vm) -> Result<(), ApiError> {
 async fn connect(
     State(console): State<Console>,
     session: Session,
+    Extension(seat): Extension<Seat>,
     Path(key): Path<String>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
     let vm = console.engine.vm(&key).await?.vm;
     running(&vm)?;
-    let terminal = start(&console, &vm).await?;
     let upgrade = upgrade.max_message_size(MESSAGE_SIZE);
-    Ok(upgrade.on_upgrade(async move |socket| talk(console, session, terminal, socket).await))
+    Ok(upgrade.on_upgrade(async move |socket| {
+        talk(&console, &session, &vm, socket).await;
+        drop(seat);
+    }))
 }
 
 async fn start(console: &Console, vm: &Vm) -> Result<Terminal, ApiError> {
@@ -110,9 +115,23 @@ struct NewSize {
     columns: u16,
 }
 
-/// Carries bytes both ways until either side ends, or the session does.
-async fn talk(console: Console, session: Session, terminal: Terminal, socket: WebSocket) {
-    if let Err(error) = carry(&console, &session, &terminal, socket).await {
+/// Carries bytes both ways until either side ends, or the session does. The program is started only
+/// here, where its end is seen to.
+async fn talk(console: &Console, session: &Session, vm: &Vm, mut socket: WebSocket) {
+    let terminal = match start(console, vm).await {
+        Ok(terminal) => terminal,
+        Err(error) => {
+            let why = Message::Binary(error.message.into());
+            // The page may be gone.
+            let _ = tokio::time::timeout(SEND_LIMIT, socket.send(why)).await;
+            return;
+        }
+    };
+    let carried = tokio::select! {
+        carried = carry(console, session, &terminal, socket) => carried,
+        () = console.sessions.ended(session) => Ok(()),
+    };
+    if let Err(error) = carried {
         tracing::debug!(%error, "a terminal ended");
     }
     if let Ok(Err(error)) = blocking(move || Ok(terminal.end())).await {
@@ -131,22 +150,30 @@ async fn carry(
     let mut taken = pipe::Sender::from_owned_fd_unchecked(terminal.descriptor()?)?;
     let mut block = vec![0; BLOCK];
     // What is typed waits here while the program takes none: it may itself wait for us to read.
-    let mut typed = Bytes::new();
-    let mut look = tokio::time::interval(LOOK);
+    let mut typed = VecDeque::new();
     loop {
         tokio::select! {
             // Its end is an error: EIO.
             came = shown.read(&mut block) => {
                 let Some(bytes) = came.ok().filter(|n| *n > 0).map(|n| block[..n].to_vec()) else {
                     // The page may be gone.
-                    let _ = socket.send(Message::Close(None)).await;
+                    let _ = tokio::time::timeout(SEND_LIMIT, socket.send(Message::Close(None))).await;
                     return Ok(());
                 };
-                socket.send(Message::Binary(bytes.into())).await.map_err(io::Error::other)?;
+                let sent = socket.send(Message::Binary(bytes.into()));
+                tokio::time::timeout(SEND_LIMIT, sent).await?.map_err(io::Error::other)?;
             }
-            written = taken.write(&typed), if !typed.is_empty() => drop(typed.split_to(written?)),
-            message = socket.recv(), if typed.is_empty() => match message {
-                Some(Ok(Message::Binary(bytes))) => typed = bytes,
+            written = taken.write(typed.as_slices().0), if !typed.is_empty() => {
+                drop(typed.drain(..written?));
+            }
+            message = socket.recv() => match message {
+                Some(Ok(Message::Binary(bytes))) => {
+                    console.sessions.used(session);
+                    typed.extend(bytes);
+                    if typed.len() > MOST_TYPED {
+                        return Err(io::Error::other("the program takes nothing of what is typed"));
+                    }
+                }
                 Some(Ok(Message::Text(text))) => {
                     let NewSize { rows, columns } = serde_json::from_str(&text)?;
                     terminal.resize(TerminalSize { rows, columns })?;
@@ -154,7 +181,6 @@ async fn carry(
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(()),
             },
-            _ = look.tick() => if !console.sessions.lasts(session) { return Ok(()) },
         }
     }
 }

@@ -1,21 +1,23 @@
 //! One VM: what it is, what it takes, and what can be done with it.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use banger_core::agent::Port;
 use banger_core::api::{ApiError, ChangeVm};
-use banger_core::vm::{OPENCODE_PORT, SSH_PORT, Vm, VmState, WaitFor};
+use banger_core::vm::{OPENCODE_PORT, SSH_PORT, Vm, VmSpec, VmState, WaitFor};
 use maud::{Markup, html};
 
 use crate::engine::task::Wish;
 use crate::serve::api::whole;
 use crate::serve::web::Console;
 use crate::serve::web::fields::Fields;
-use crate::serve::web::layout::{Page, Problem, form, see};
+use crate::serve::web::layout::{Page, Problem, alert, form, see, status_of};
 use crate::serve::web::session::Session;
 use crate::serve::web::show::{plain, vm as shown};
 use crate::serve::web::view::{Subject, View};
@@ -40,13 +42,24 @@ async fn show(
     session: Session,
     Path(key): Path<String>,
 ) -> Result<Page, Problem> {
+    page(&console, &session, key, None).await
+}
+
+/// The page; with what was filled into one of its forms, and what is wrong with that.
+async fn page(
+    console: &Console,
+    session: &Session,
+    key: String,
+    wrong: Option<(&Fields, &ApiError)>,
+) -> Result<Page, Problem> {
     let vm = console.engine.vm(&key).await?.vm;
     let tick = console.engine.tick().await?;
-    let mut view = View::new(&console, &session, Subject::Vm(key));
+    let mut view = View::new(console, session, Subject::Vm(key));
     let pieces = view.pieces(Some(&tick)).await?;
     let name = vm.name.as_str();
     let body = html! {
         h1 { (name) }
+        @if let Some((_, error)) = wrong { (alert(error)) }
         (pieces.slot("state"))
         (pieces.slot("acts"))
         (pieces.slot("under-way"))
@@ -59,9 +72,10 @@ async fn show(
         (pieces.slot("ready"))
         h2 { "What it is made of" }
         (pieces.slot("spec"))
-        (changes(&session, &vm))
+        (changes(session, &vm, wrong.map(|(fields, _)| fields)))
     };
-    Ok(Page::new(name, body).live(format!("/live/vms/{}", vm.id)))
+    let status = wrong.map_or(StatusCode::OK, |(_, error)| status_of(error));
+    Ok(Page::new(name, body).live(format!("/live/vms/{}", vm.id)).status(status))
 }
 
 /// Where it stands.
@@ -126,17 +140,26 @@ pub fn ports(vm: &Vm, ports: &[Port]) -> Markup {
     }
 }
 
-/// What can be changed of it.
-fn changes(session: &Session, vm: &Vm) -> Markup {
+/// What can be changed of it, as it is or as it was filled in.
+fn changes(session: &Session, vm: &Vm, filled: Option<&Fields>) -> Markup {
     let at = |act: &str| format!("/vms/{}/{act}", vm.id);
     let spec = &vm.spec;
+    let overlay = spec.overlay.map(|limit| limit.exact()).unwrap_or_default();
+    let mut fields = Fields::of([
+        ("name", vm.name.to_string()),
+        ("vcpus", spec.vcpus.to_string()),
+        ("memory", spec.memory.exact()),
+        ("disk", spec.disk.exact()),
+        ("overlay", overlay),
+    ]);
+    filled.into_iter().flat_map(Fields::kept).for_each(|(name, value)| fields.set(name, value));
+    let is_open = |name| filled.is_some_and(|filled| filled.ticked(name));
     let rename = html! {
         label for="name" { "Name" }
-        input id="name" name="name" required maxlength="40" value=(vm.name.as_str())
+        input id="name" name="name" required maxlength="40" value=(fields.shown("name"))
             autocomplete="off";
         button { "Rename" }
     };
-    let overlay = spec.overlay.map(|limit| limit.exact()).unwrap_or_default();
     let resize = html! {
         p.note {
             "vCPUs, memory and the work disk can be changed while it is stopped; a work disk only \
@@ -144,19 +167,19 @@ fn changes(session: &Session, vm: &Vm) -> Markup {
         }
         div.fields {
             div { label for="vcpus" { "vCPUs" }
-                input id="vcpus" name="vcpus" inputmode="numeric" value=(spec.vcpus); }
+                input id="vcpus" name="vcpus" inputmode="numeric" value=(fields.shown("vcpus")); }
             div { label for="memory" { "Memory" }
-                input id="memory" name="memory" value=(spec.memory.exact()); }
+                input id="memory" name="memory" value=(fields.shown("memory")); }
             div { label for="disk" { "Work disk" }
-                input id="disk" name="disk" value=(spec.disk.exact()); }
+                input id="disk" name="disk" value=(fields.shown("disk")); }
             div { label for="overlay" { "Limit of the root overlay" }
-                input id="overlay" name="overlay" value=(overlay) placeholder="none"; }
+                input id="overlay" name="overlay" value=(fields.shown("overlay")) placeholder="none"; }
         }
         button { "Resize" }
     };
     html! {
-        details { summary { "Rename" } (form(session, &at("rename"), &rename)) }
-        details { summary { "Resize" } (form(session, &at("resize"), &resize)) }
+        details open[is_open("name")] { summary { "Rename" } (form(session, &at("rename"), &rename)) }
+        details open[is_open("vcpus")] { summary { "Resize" } (form(session, &at("resize"), &resize)) }
     }
 }
 
@@ -210,40 +233,72 @@ async fn delete(
 
 async fn rename(
     State(console): State<Console>,
+    session: Session,
     Path(key): Path<String>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let change = ChangeVm { name: fields.value("name", "Name")?, ..ChangeVm::default() };
-    change_to(&console, key, change).await
+    let name = value(&fields, "name", "Name", true);
+    let change = name.map(|name| ChangeVm { name, ..ChangeVm::default() });
+    change_to(&console, &session, key, &fields, change).await
 }
 
 async fn resize(
     State(console): State<Console>,
+    session: Session,
     Path(key): Path<String>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let now = console.engine.vm(&key).await?.vm.spec;
-    // What is as it was is not asked for: some of it can only be changed while it is stopped.
-    let change = ChangeVm {
-        name: None,
-        vcpus: fields.value("vcpus", "vCPUs")?.filter(|new| *new != now.vcpus),
-        memory: fields.value("memory", "Memory")?.filter(|new| *new != now.memory),
-        disk: fields.value("disk", "Work disk")?.filter(|new| *new != now.disk),
-        overlay: fields.value("overlay", "Root overlay")?.filter(|new| Some(*new) != now.overlay),
-    };
-    change_to(&console, key, change).await
+    let change = resized(&fields, &console.engine.vm(&key).await?.vm.spec);
+    change_to(&console, &session, key, &fields, change).await
 }
 
-async fn change_to(console: &Console, key: String, change: ChangeVm) -> Result<Response, Problem> {
-    let engine = console.engine.clone();
+/// What is as it was is not asked for: some of it can only be changed while it is stopped.
+fn resized(fields: &Fields, now: &VmSpec) -> Result<ChangeVm, ApiError> {
+    let overlay = value(fields, "overlay", "Limit of the root overlay", now.overlay.is_some())?;
+    Ok(ChangeVm {
+        name: None,
+        vcpus: value(fields, "vcpus", "vCPUs", true)?.filter(|new| *new != now.vcpus),
+        memory: value(fields, "memory", "Memory", true)?.filter(|new| *new != now.memory),
+        disk: value(fields, "disk", "Work disk", true)?.filter(|new| *new != now.disk),
+        overlay: overlay.filter(|new| Some(*new) != now.overlay),
+    })
+}
+
+/// A value of a field, which must not be blank where it `was` not.
+fn value<T: FromStr<Err: std::fmt::Display>>(
+    fields: &Fields,
+    name: &str,
+    label: &str,
+    was: bool,
+) -> Result<Option<T>, ApiError> {
+    if was {
+        fields.needed(name, label)?;
+    }
+    fields.value(name, label)
+}
+
+/// Changes it, or shows the form again with what is wrong.
+async fn change_to(
+    console: &Console,
+    session: &Session,
+    key: String,
+    fields: &Fields,
+    change: Result<ChangeVm, ApiError>,
+) -> Result<Response, Problem> {
+    let (engine, vm) = (console.engine.clone(), console.engine.vm(&key).await?.vm);
     let changed = whole(async move {
-        let vm = engine.vm(&key).await?.vm;
-        if change == ChangeVm::default() {
-            return Ok(vm);
+        match change? {
+            change if change == ChangeVm::default() => Ok(vm),
+            change => engine.change(&vm.id, change).await,
         }
-        engine.change(&vm.id, change).await
     });
-    Ok(see(format!("/vms/{}", changed.await?.name)))
+    match changed.await {
+        Ok(vm) => Ok(see(format!("/vms/{}", vm.name))),
+        Err(error) => {
+            let page = page(console, session, key, Some((fields, &error))).await?;
+            Ok(page.into_response())
+        }
+    }
 }
 
 /// Leads to a port of the guest, with a ticket for it.
