@@ -48,3 +48,59 @@ function setStale(stale) {
 
 document.addEventListener("htmx:sseError", () => setStale(true));
 document.addEventListener("htmx:sseOpen", () => setStale(false));
+
+// A browser has six connections to a host at most, and a stream holds one: a page that nobody looks at
+// lets go of its own. What it shows is sent anew when it is looked at again.
+class Stream {
+    #source = null;
+    #over = false;
+    #listeners = [];
+    #look = () => (document.hidden ? this.#pause() : this.#open());
+
+    constructor(url) {
+        this.url = url;
+        document.addEventListener("visibilitychange", this.#look);
+        this.#look();
+    }
+
+    get readyState() {
+        if (this.#over) return EventSource.CLOSED;
+        return this.#source ? this.#source.readyState : EventSource.CONNECTING;
+    }
+
+    addEventListener(type, listener) {
+        this.#listeners.push([type, listener]);
+        this.#source?.addEventListener(type, listener);
+    }
+
+    removeEventListener(type, listener) {
+        this.#listeners = this.#listeners.filter(([t, l]) => t !== type || l !== listener);
+        this.#source?.removeEventListener(type, listener);
+    }
+
+    close() {
+        this.#over = true;
+        document.removeEventListener("visibilitychange", this.#look);
+        this.#pause();
+    }
+
+    #pause() {
+        this.#source?.close();
+        this.#source = null;
+    }
+
+    #open() {
+        if (this.#source) return;
+        const source = new EventSource(this.url);
+        this.#source = source;
+        for (const [type, listener] of this.#listeners) source.addEventListener(type, listener);
+        source.onopen = (event) => this.onopen?.(event);
+        source.onerror = (event) => {
+            // htmx makes another one of it.
+            if (source.readyState === EventSource.CLOSED) this.close();
+            this.onerror?.(event);
+        };
+    }
+}
+
+htmx.createEventSource = (url) => new Stream(url);
