@@ -11,5 +11,6 @@ mod crash;
 mod data;
 mod faults;
 mod scene;
+mod site;
 mod watch;
 mod web;
