@@ -3,11 +3,13 @@
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use banger_core::sockets::{Owner, owner};
 
-/// Programs in which a guest's connections end: those of `-netdev user` are sockets of QEMU itself.
-const GUESTS: &str = "qemu-";
+/// How often, and how long between two times, a process that is ending is looked at.
+const LOOKS: u32 = 40;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether the socket `of`, which is connected to `to`, is this user's and no guest's. One that is
 /// not found is nobody's.
@@ -15,8 +17,7 @@ const GUESTS: &str = "qemu-";
 /// # Errors
 /// `/proc` cannot be read, or what a QEMU of this user has open.
 pub fn is_own(of: SocketAddr, to: SocketAddr) -> io::Result<bool> {
-    let guests = crate::find(GUESTS, &[])?;
-    is_own_beside(of, to, guests.into_iter().map(|process| process.pid))
+    is_own_beside(of, to, guests()?)
 }
 
 fn is_own_beside(
@@ -50,12 +51,43 @@ fn look_up(of: SocketAddr, to: SocketAddr) -> io::Result<Option<Owner>> {
     }
 }
 
-/// Whether a process has that socket open. One that is gone has nothing.
+/// This user's QEMUs: connections of guests with `-netdev user` are sockets of theirs. By what can
+/// be read until the last: one that is ending shows no program, but has its sockets yet.
+fn guests() -> io::Result<Vec<u32>> {
+    let uid = rustix::process::getuid().as_raw();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // Nothing can be read of one that is gone.
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        if is_guest(&status, uid) {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a `/proc/PID/status` is that of a QEMU of this user.
+fn is_guest(status: &str, uid: u32) -> bool {
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+    let user = field("Uid:").and_then(|ids| ids.split_whitespace().next()?.parse().ok());
+    user == Some(uid) && field("Name:").is_some_and(|name| name.contains("qemu"))
+}
+
+/// Whether a process has that socket open. One that is gone has nothing; one that is ending cannot
+/// be looked at, and is soon gone.
 fn has_open(pid: u32, inode: u64) -> io::Result<bool> {
-    let entries = match fs::read_dir(format!("/proc/{pid}/fd")) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
+    let mut looks = 0;
+    let entries = loop {
+        match fs::read_dir(format!("/proc/{pid}/fd")) {
+            Ok(entries) => break entries,
+            Err(_) if crate::identify(pid)?.is_none() => return Ok(false),
+            Err(error) if looks == LOOKS => return Err(error),
+            Err(_) => looks += 1,
+        }
+        std::thread::sleep(PAUSE);
     };
     let name = format!("socket:[{inode}]");
     // A descriptor that is closed meanwhile cannot be read.
@@ -85,6 +117,17 @@ mod tests {
         assert!(!is_own(other, to).unwrap());
         drop(client);
         assert!(!is_own(of, to).unwrap(), "it is closed");
+    }
+
+    #[test]
+    fn a_guest_is_a_qemu_of_this_user() {
+        let status = "Name:\tqemu-system-x86\nState:\tS (sleeping)\nUid:\t1000\t1000\t1000\t1000\n";
+        assert!(is_guest(status, 1000) && !is_guest(status, 100));
+        assert!(!is_guest(&status.replace("qemu-system-x86", "sshd"), 1000));
+        assert!(!is_guest("", 1000));
+        let own =
+            fs::read_to_string("/proc/self/status").unwrap().replace("Name:\t", "Name:\tqemu");
+        assert!(is_guest(&own, rustix::process::getuid().as_raw()));
     }
 
     #[test]
