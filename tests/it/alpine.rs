@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use banger_testkit::{Apk, ApkFile, ApkRepository, Mirror, Trouble};
 
-use crate::harness::{ALPINE_RELEASE as RELEASE, As, Sandbox, alpine_mirror};
+use crate::harness::{
+    ALPINE_RELEASE as RELEASE, As, Sandbox, alpine_mirror, alpine_mirror_with_musl,
+};
 
 const PLAIN: [&str; 6] = ["--no-opencode", "--memory", "512M", "--wait", "ssh", "--json"];
 
@@ -17,7 +19,7 @@ fn build<'a>(mirror: &'a Mirror, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The file of the key by which the mirror signs.
-fn key(banger: &Sandbox) -> String {
+pub fn key(banger: &Sandbox) -> String {
     let key = banger.dir().join(ApkRepository::KEY);
     fs::write(&key, ApkRepository::PUBLIC).unwrap();
     key.display().to_string()
@@ -242,4 +244,28 @@ fn what_a_mirror_has_wrong_is_refused_and_not_kept() {
     let resumed = format!("{path} from ");
     let asked = mirror.asked();
     assert_eq!(asked.iter().filter(|asked| asked.starts_with(&resumed)).count(), 1, "{asked:?}");
+}
+
+/// opencode's build for musl, where `BANGER_MUSL` names a folder with the loader of musl 1.2.4 or
+/// newer (`ld-musl-x86_64.so.1`), and with `libstdc++.so.6`, `libgcc_s.so.1` and what these need.
+#[test]
+fn opencode_runs_with_musl() {
+    let Some(libraries) = std::env::var_os("BANGER_MUSL") else { return };
+    let banger = Sandbox::bare(As::Me);
+    let folder = banger.dir().join("mirror");
+    fs::create_dir(&folder).unwrap();
+    alpine_mirror_with_musl(&folder, Path::new(&libraries));
+    let mirror = Mirror::start(&folder).unwrap();
+    let key = key(&banger);
+    banger.ok(&["image", "build", "alpine", "--mirror", &mirror.url, "--key", &key]);
+    banger.ok(&["vm", "create", "alp", "--image", "alpine"]);
+    println!("{}", banger.json(&["vm", "show", "alp"])["run"]["ready"]);
+    let exec = |script: &str| banger.ok(&["vm", "exec", "alp", "--", script]);
+    assert_eq!(exec("readlink /proc/$(pidof opencode)/exe"), "/usr/local/bin/opencode");
+    assert!(exec("grep -o ld-musl.* /proc/$(pidof opencode)/maps").contains("ld-musl-x86_64"));
+    let ports = banger.json(&["vm", "ports", "alp"]);
+    assert!(ports.to_string().contains("4096"), "{ports}");
+    banger.ok(&["vm", "restart", "alp"]);
+    println!("{}", banger.json(&["vm", "show", "alp"])["run"]["ready"]);
+    assert!(banger.ok(&["vm", "stop", "alp"]).contains("is stopped"));
 }

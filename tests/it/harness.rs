@@ -19,7 +19,7 @@ use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 use rustix::process::Signal;
 use serde_json::Value;
 
-pub use alpine::{RELEASE as ALPINE_RELEASE, alpine_mirror};
+pub use alpine::{RELEASE as ALPINE_RELEASE, alpine_mirror, alpine_mirror_with_musl};
 pub use base::{Stock, copy_tree};
 pub use lab::Lab;
 pub use plain::{Plain, tool};

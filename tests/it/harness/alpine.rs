@@ -137,17 +137,39 @@ pub fn alpine_mirror() -> PathBuf {
     }
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir(&dir).unwrap();
-    let mut main = ApkRepository::new(&dir, RELEASE, "main").unwrap();
-    for package in packages(&dir) {
+    make(&dir, &[]);
+    fs::write(dir.join("ready"), "").unwrap();
+    dir
+}
+
+/// Makes one in a folder whose packages also have files that are in another folder: by package,
+/// where they go and what they are called.
+pub fn alpine_mirror_with_musl(dir: &Path, libraries: &Path) {
+    let of = |package, folder: &'static str, name: &str| {
+        let content = fs::read(libraries.join(name)).unwrap();
+        (package, ApkFile::File { path: format!("{folder}/{name}"), mode: 0o755, content })
+    };
+    let mut more = vec![of("musl", "usr/lib", "ld-musl-x86_64.so.1")];
+    for entry in fs::read_dir(libraries).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let package = ["libgcc", "libstdc++"].into_iter().find(|package| name.starts_with(package));
+        more.extend(package.map(|package| of(package, "usr/lib", &name)));
+    }
+    make(dir, &more);
+}
+
+fn make(dir: &Path, more: &[(&str, ApkFile)]) {
+    let mut main = ApkRepository::new(dir, RELEASE, "main").unwrap();
+    for mut package in packages(dir) {
+        let mine = more.iter().filter(|(name, _)| *name == package.name);
+        package.files.extend(mine.map(|(_, file)| file.clone()));
         main.add(&package).unwrap();
     }
     main.finish().unwrap();
-    let mut community = ApkRepository::new(&dir, RELEASE, "community").unwrap();
+    let mut community = ApkRepository::new(dir, RELEASE, "community").unwrap();
     community.add(&hello()).unwrap();
     community.add(&broken()).unwrap();
     community.finish().unwrap();
-    fs::write(dir.join("ready"), "").unwrap();
-    dir
 }
 
 /// What has a script, and a file that another package has, too, and may replace.
