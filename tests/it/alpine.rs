@@ -43,7 +43,7 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     mirror.trouble(&cut, Some(Trouble::Cut(1 << 20)));
     let step = |step: &str, more: &[&str]| {
         let options = [&["--step", step, "--name", "alp"], more].concat();
-        banger.run(&[&["image", "build", "alpine", "--no-opencode"], &options[..]].concat())
+        banger.run(&[&["image", "build", "alpine"], &options[..]].concat())
     };
     let fails = |name: &str, more: &[&str]| {
         let ran = step(name, more);
@@ -56,7 +56,17 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
         assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
         (ran.stderr, ran.stdout.trim_end().to_owned())
     };
-    let of = ["--mirror", &mirror.url, "--key", &key, "--package", "hello", "--size", "1G"];
+    let of = [
+        "--mirror",
+        &mirror.url,
+        "--key",
+        &key,
+        "--package",
+        "hello",
+        "--size",
+        "1G",
+        "--no-opencode",
+    ];
     let (_, nothing) = fails("register", &[]);
     let (of_kernel, kernel) = does("kernel", &of);
     let (_, half) = fails("register", &[]);
@@ -123,7 +133,8 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
         "banger-agent\nbootstrap\n/bin/cal"
     );
     banger.ok(&["vm", "restart", "alp", "--wait", "ssh"]);
-    assert_eq!(exec("hello; cat /etc/hello"), "hello\n1.0-r0 /");
+    let owned = exec("hello; cat /etc/hello; stat -c %u:%g /usr/bin/hello");
+    assert_eq!(owned, "hello\n1.0-r0 /\n345:346");
     assert!(banger.ok(&["vm", "stop", "alp"]).contains("is stopped"));
     banger.ok(&["vm", "delete", "--yes", "alp"]);
     assert_eq!(banger.leftovers(), Vec::<String>::new());

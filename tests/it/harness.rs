@@ -288,6 +288,16 @@ impl Sandbox {
             let entries = fs::read_dir(self.dir.join(folder)).into_iter().flatten().flatten();
             left.extend(entries.map(|entry| entry.path().display().to_string()));
         }
+        // Of images, those that no list has.
+        let images = fs::read_dir(self.dir.join("state/banger/images"));
+        let images: Vec<_> = images.into_iter().flatten().flatten().collect();
+        if !images.is_empty() {
+            let listed = self.run(&["image", "list", "--json"]).stdout;
+            let unknown = |id: &str| !listed.contains(&format!("\"{id}\""));
+            let paths = images.iter().map(|entry| entry.path());
+            let id = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+            left.extend(paths.filter(|path| unknown(&id(path))).map(|p| p.display().to_string()));
+        }
         left
     }
 

@@ -274,8 +274,9 @@ pub struct BuildSigned {
     /// The root file system's size, in bytes; none is 4 GiB, or more if there is more in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// Whether the opencode server is put in.
-    pub opencode: bool,
+    /// Whether the opencode server is put in; none is yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opencode: Option<bool>,
     /// The step to do, if not all at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<BuildStep>,

@@ -89,6 +89,8 @@ const SSHD_USER: &str = "#!/bin/sh\n\
     echo 'sshd:x:22:22:sshd:/var/empty:/sbin/nologin' >>/etc/passwd\n\
     echo 'sshd:!::0:::::' >>/etc/shadow\necho 'sshd:x:22:' >>/etc/group\n\
     echo 'sshd has its user'\n";
+const HELLO_USER: &str = "#!/bin/sh\n\
+    echo 'hello:x:345:346::/:/sbin/nologin' >>/etc/passwd\necho 'hello:x:346:' >>/etc/group\n";
 const SSHD: &str = r#"#!/sbin/openrc-run
 command=/usr/sbin/sshd
 pidfile=/run/sshd.pid
@@ -131,7 +133,7 @@ start() {
 pub fn alpine_mirror() -> PathBuf {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let dir = PathBuf::from("/var/tmp/banger-test-alpine-3");
+    let dir = PathBuf::from("/var/tmp/banger-test-alpine-4");
     if dir.join("ready").exists() {
         return dir;
     }
@@ -172,13 +174,17 @@ fn make(dir: &Path, more: &[(&str, ApkFile)]) {
     community.finish().unwrap();
 }
 
-/// What has a script, and a file that another package has, too, and may replace.
+/// What has scripts, a user of its own, and a file that another package has, too, and may replace.
 fn hello() -> Apk {
     Apk {
         name: "hello",
         version: "1.0-r0",
         depends: "alpine-base",
-        scripts: vec![("post-install", "#!/bin/sh\necho \"$1 $PWD\" >/etc/hello\n".to_owned())],
+        scripts: vec![
+            ("pre-install", HELLO_USER.to_owned()),
+            ("post-install", "#!/bin/sh\necho \"$1 $PWD\" >/etc/hello\n".to_owned()),
+        ],
+        owner: "hello",
         files: vec![
             ApkFile::text("usr/bin/hello", 0o755, "#!/bin/sh\necho hello\n"),
             ApkFile::text("etc/motd", 0o644, "hello\n"),

@@ -113,7 +113,7 @@ async fn build_signed(
         keys: args.keys.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
         packages: args.packages,
         size: args.size,
-        opencode: !args.no_opencode,
+        opencode: args.no_opencode.then_some(false),
         step: args.step.map(Into::into),
     };
     let (name, step) = (request.name.clone(), request.step);
