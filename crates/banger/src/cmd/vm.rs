@@ -237,7 +237,7 @@ fn describe(vm: &Vm) -> String {
     text
 }
 
-fn limits(limits: &Limits) -> String {
+pub fn limits(limits: &Limits) -> String {
     let Limits { disk_bandwidth, disk_ops, net_bandwidth, net_ops } = limits;
     let size = |what, rate: &Option<Size>| rate.map(|rate| format!("{what} {rate}/s"));
     let number = |what, rate: &Option<u64>| rate.map(|rate| format!("{what} {rate} ops/s"));
@@ -251,7 +251,7 @@ fn limits(limits: &Limits) -> String {
 }
 
 /// The name that an enum has in JSON is the name that people see.
-fn name<T: serde::Serialize>(value: &T) -> String {
+pub fn name<T: serde::Serialize>(value: &T) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
 }

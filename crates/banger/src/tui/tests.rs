@@ -1,0 +1,7 @@
+//! The screens, as text.
+
+mod acts;
+mod monkey;
+mod scene;
+mod screens;
+mod svg;
