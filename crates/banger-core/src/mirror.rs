@@ -47,8 +47,9 @@ impl Mirror {
         mirror
     }
 
-    /// Takes other lists, as after a broken connection. What was seen of operations stays, and the
-    /// stream goes on after [`Self::last_seq`]; from its begin, if it is another database's.
+    /// Takes other lists, as after a broken connection; of the operations, those under way will do.
+    /// What was seen of them stays, and the stream goes on after [`Self::last_seq`]; from its begin,
+    /// if it is another database's.
     pub fn renew(
         &mut self,
         listed: u64,
@@ -62,14 +63,12 @@ impl Mirror {
         self.listed = listed;
         self.vms = vms.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
         self.images = images.into_iter().map(|image| (image.id.clone(), image)).collect();
-        let mut seen = std::mem::take(&mut self.operations);
-        let watched = |operation: Operation| {
-            let unseen =
-                || OperationView { outcome: operation.outcome.clone(), ..OperationView::default() };
-            let view = seen.remove(&operation.id).map_or_else(unseen, |watched| watched.view);
-            (operation.id.clone(), Watched { operation, view })
-        };
-        self.operations = operations.into_iter().map(watched).collect();
+        for operation in operations {
+            let view =
+                OperationView { outcome: operation.outcome.clone(), ..OperationView::default() };
+            let id = operation.id.clone();
+            self.operations.entry(id).or_insert(Watched { operation, view });
+        }
         self.forget();
     }
 

@@ -73,6 +73,7 @@ tools! {
     SshKeygen "ssh-keygen" "openssh-client" "making SSH keys";
     Sudo "sudo" "sudo" "running banger-helper as root";
     Tar "tar" "tar" "unpacking a root file system with its owners";
+    Tmux "tmux" "tmux" "a terminal for the TUI, in tests";
     Umoci "umoci" "umoci" "making and unpacking images, in tests";
     Unshare "unshare" "util-linux" "a user namespace in which an ordinary user can own a root file system";
     VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "reaching the agent in VMs (vsock for QEMU without kernel support)";

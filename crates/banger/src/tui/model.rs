@@ -33,7 +33,7 @@ pub struct Snapshot {
     pub vms: Vec<Vm>,
     /// All images.
     pub images: Vec<ImageInfo>,
-    /// All operations.
+    /// The operations under way.
     pub operations: Vec<Operation>,
 }
 
@@ -86,6 +86,13 @@ pub struct Taken {
     pub cpu: VecDeque<u64>,
     /// Its VMM's memory, in MiB.
     pub memory: VecDeque<u64>,
+}
+
+impl Taken {
+    /// The full height of the memory's sparkline: the guest's, or what its VMM takes beyond that.
+    pub(super) fn most_memory(&self, vm: &Vm) -> u64 {
+        self.memory.iter().copied().max().unwrap_or(0).max(vm.spec.memory.as_mib())
+    }
 }
 
 /// What listens in a guest.

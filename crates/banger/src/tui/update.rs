@@ -10,13 +10,14 @@ use banger_core::api::ImageInfo;
 use banger_core::dashboard::Tick;
 use banger_core::doctor::DoctorReport;
 use banger_core::id::VmId;
-use banger_core::operation::{Event, EventKind, Operation};
+use banger_core::operation::{Event, EventKind, Operation, Outcome};
+use banger_core::vm::VmState;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
 
 use super::dialog::{Dialog, Problem, Request};
 use super::form::{key_in, type_in};
 use super::keys;
-use super::model::{Link, Model, Ports, Snapshot};
+use super::model::{Link, Model, Ports, Snapshot, Tab};
 
 /// What comes in.
 #[derive(Debug)]
@@ -101,20 +102,12 @@ pub enum Effect {
 
 /// Takes what comes in.
 pub fn update(model: &mut Model, input: Input) -> Vec<Effect> {
-    let before = model.vm().map(|vm| (vm.id.clone(), vm.run.is_some()));
+    // Not for each line that the cursor passes.
+    let rests = matches!(input, Input::Tick(_));
     let mut effects = take(model, input);
     model.settle();
-    // Of a VM that was not looked at before, or that did not run.
-    if let Some(vm) = model.vm().filter(|vm| vm.run.is_some()) {
-        let id = vm.id.clone();
-        let ready = vm.state == banger_core::vm::VmState::Running;
-        if ready && (before != Some((id.clone(), true)) || !model.ports.contains_key(&id)) {
-            let asked = model.ports.get(&id) == Some(&Ports::Asked);
-            if !asked && !matches!(model.ports.get(&id), Some(Ports::Known(_))) {
-                model.ports.insert(id.clone(), Ports::Asked);
-                effects.push(Effect::Ports(id));
-            }
-        }
+    if rests {
+        effects.extend(model.ask_for_ports());
     }
     effects
 }
@@ -155,7 +148,7 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
             let known = model.mirror.operations.get(&operation.id);
             match known.and_then(|watched| watched.operation.outcome.clone()) {
                 None => drop(model.ours.insert(operation.id)),
-                Some(banger_core::operation::Outcome::Failed { failure }) => {
+                Some(Outcome::Failed { failure }) => {
                     let title = super::words::title(&operation);
                     model.tell(Problem::of_failure(&title, &failure));
                 }
@@ -220,6 +213,16 @@ impl Model {
             Some(action) => self.act(action),
             None => Vec::new(),
         }
+    }
+
+    /// Asks once a run what listens in the VM at the cursor.
+    fn ask_for_ports(&mut self) -> Option<Effect> {
+        let vm = self.vm().filter(|vm| vm.state == VmState::Running)?.id.clone();
+        if self.tab != Tab::Vms || self.ports.contains_key(&vm) {
+            return None;
+        }
+        self.ports.insert(vm.clone(), Ports::Asked);
+        Some(Effect::Ports(vm))
     }
 
     /// Gives a key to the search of the log; whether one is being written.

@@ -21,8 +21,10 @@ use super::mouse::Hits;
 
 pub use theme::Theme;
 
-/// From this width on the details are beside the list.
-const WIDE: u16 = 160;
+/// From this width on the details are beside the list, which still has room for all its columns.
+const WIDE: u16 = 196;
+/// How wide they are then.
+const BESIDE: u16 = 60;
 /// What the TUI needs to be of any use.
 const LEAST: (u16, u16) = (40, 10);
 
@@ -53,7 +55,7 @@ pub fn view(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
 
 fn list_and_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
     let [list, details] = if area.width >= WIDE {
-        Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).areas(area)
+        Layout::horizontal([Constraint::Fill(1), Constraint::Length(BESIDE)]).areas(area)
     } else {
         Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(area)
     };

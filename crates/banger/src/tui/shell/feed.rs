@@ -16,7 +16,7 @@ use crate::daemon;
 use crate::error::chain;
 
 /// How many of the last events are asked for at first.
-const RECENT: u32 = 500;
+const RECENT: u32 = 1000;
 /// Between two tries to reach the daemon.
 const PAUSE: Duration = Duration::from_millis(300);
 /// A stream brings a sign of life in this time; events at least each 15 s.
@@ -94,6 +94,6 @@ fn gone() -> End {
 async fn lists(client: &Client, dashboard: Dashboard) -> Result<Snapshot, WireError> {
     let vms: Vec<Vm> = client.get("/v1/vms").await?;
     let images: Vec<ImageInfo> = client.get("/v1/images").await?;
-    let operations: Vec<Operation> = client.get("/v1/operations").await?;
+    let operations: Vec<Operation> = client.get("/v1/operations?unfinished=true").await?;
     Ok(Snapshot { dashboard, vms, images, operations })
 }

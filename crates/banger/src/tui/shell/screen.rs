@@ -105,3 +105,63 @@ fn give_back() {
     let _ = disable_raw_mode();
     let _ = stdout().flush();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+
+    use super::*;
+
+    /// As in a release: nothing is dropped after a panic.
+    #[test]
+    #[ignore = "no test, but what the one below runs in a terminal"]
+    fn panics() {
+        std::panic::set_hook(Box::new(|panic| {
+            let _ = writeln!(stdout(), "told: {panic}");
+            std::process::abort();
+        }));
+        let _screen = Screen::take().unwrap();
+        panic!("of a bug");
+    }
+
+    #[test]
+    fn a_panic_gives_the_terminal_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let tmux = |args: &[&str]| {
+            let socket = dir.path().join("tmux");
+            let command = Command::new(Tool::Tmux)
+                .args(["-u", "-f", "/dev/null", "-S"])
+                .arg(socket)
+                .args(args)
+                .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+                .env("TERM", "xterm-256color")
+                .timeout(Duration::from_secs(30));
+            let output = HostRunner::new(Tools::discover()).capture(&command).unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let us = std::env::current_exe().unwrap();
+        let test = "tui::shell::screen::tests::panics";
+        let line = format!(
+            "stty -g > {dir}/before; {us} --ignored --exact --nocapture {test}; stty -g > {dir}/after; echo ended; exec sleep 60",
+            dir = dir.path().display(),
+            us = us.display(),
+        );
+        tmux(&["new-session", "-d", "-x", "80", "-y", "24", &line]);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut screen = String::new();
+        while !screen.contains("ended") && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+            screen = tmux(&["capture-pane", "-p"]);
+        }
+        let flags =
+            tmux(&["display-message", "-p", "#{alternate_on} #{mouse_any_flag} #{cursor_flag}"]);
+        tmux(&["kill-server"]);
+        // What the panic says is on the screen that was there before.
+        assert!(screen.contains("of a bug") && screen.contains("ended"), "{screen}");
+        assert_eq!(flags.trim(), "0 0 1");
+        let read = |name| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read("before"), read("after"));
+    }
+}

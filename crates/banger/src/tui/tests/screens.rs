@@ -190,7 +190,7 @@ fn without_colours_there_are_none() {
 #[test]
 fn the_pictures_in_docs_are_of_this_tui() {
     let pictures: [(&str, Make, (u16, u16)); 4] = [
-        ("vms", with_ports, (132, 34)),
+        ("vms", with_ports, (140, 34)),
         ("create", form, (100, 28)),
         ("operations", operations, (100, 28)),
         ("doctor", doctor, (100, 18)),

@@ -32,7 +32,7 @@ pub fn svg(buffer: &Buffer) -> String {
     let (width, height) = (f64::from(columns) * CELL.0 + 16.0, f64::from(rows) * CELL.1 + 16.0);
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width:.0} {height:.0}\" \
-         font-family=\"monospace\" font-size=\"14\" xml:space=\"preserve\">\n\
+         font-family=\"monospace\" font-size=\"14\">\n\
          <rect width=\"100%\" height=\"100%\" rx=\"6\" fill=\"{BACK}\"/>\n"
     );
     for y in 0..rows {
@@ -65,9 +65,10 @@ fn run(out: &mut String, (x, y): (u16, u16), text: &str, (fg, modifier): (Color,
     if text.trim().is_empty() {
         return;
     }
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+    // Spaces that stay, wherever the picture is shown.
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace(' ', "\u{a0}");
     let weight = if modifier.contains(Modifier::BOLD) { " font-weight=\"bold\"" } else { "" };
     let dim = if modifier.contains(Modifier::DIM) { " opacity=\"0.6\"" } else { "" };
     let base = top + 13.5;
-    writeln!(out, "<text x=\"{left:.1}\" y=\"{base:.1}\" textLength=\"{wide:.1}\" fill=\"{fill}\"{weight}{dim}>{escaped}</text>").unwrap();
+    writeln!(out, "<text x=\"{left:.1}\" y=\"{base:.1}\" textLength=\"{wide:.1}\" lengthAdjust=\"spacingAndGlyphs\" fill=\"{fill}\"{weight}{dim}>{escaped}</text>").unwrap();
 }

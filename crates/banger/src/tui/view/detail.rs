@@ -95,14 +95,14 @@ fn resources(model: &Model, vm: &Vm, theme: Theme, width: u16) -> Vec<Line<'stat
     let mut lines = Vec::new();
     if let Some(percent) = stats.cpu_percent {
         let line = sparkline(&taken.cpu, 100 * u64::from(vm.spec.vcpus), room);
-        let mut shown = pair(theme, "CPU", format!("{percent:>5.1} %    "));
-        shown.push_span(Span::styled(line, theme.busy()));
+        let mut shown = pair(theme, "CPU", format!("{:<11}", format!("{percent:.1} %")));
+        shown.push_span(Span::styled(line.trim_start().to_owned(), theme.busy()));
         lines.push(shown);
     }
     if let Some(bytes) = stats.rss_bytes {
-        let line = sparkline(&taken.memory, vm.spec.memory.as_mib(), room);
+        let line = sparkline(&taken.memory, taken.most_memory(vm), room);
         let mut shown = pair(theme, "RSS", format!("{:<11}", Size::bytes(bytes).to_string()));
-        shown.push_span(Span::styled(line, theme.good()));
+        shown.push_span(Span::styled(line.trim_start().to_owned(), theme.good()));
         lines.push(shown);
     }
     let size = |bytes| Size::bytes(bytes).to_string();

@@ -41,7 +41,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
             ])
         })
         .collect();
-    super::doctor::list(frame, model, theme, area, "operations", rows, " none in the last week");
+    super::doctor::list(frame, model, theme, area, "operations", rows, " nothing was done lately");
 }
 
 pub fn details(model: &Model, theme: Theme) -> Vec<Line<'static>> {

@@ -7,6 +7,15 @@ use banger_core::operation::Outcome;
 use banger_core::vm::{StopCause, VmState};
 use ratatui::style::{Color, Modifier, Style};
 
+/// Whether a VM is so because something went wrong.
+pub fn is_bad(state: &VmState) -> bool {
+    matches!(
+        state,
+        VmState::Stopped(StopCause::Crashed { .. } | StopCause::StartFailed { .. })
+            | VmState::Failed { .. }
+    )
+}
+
 /// How things look.
 #[derive(Debug, Clone, Copy)]
 pub struct Theme {
@@ -31,7 +40,13 @@ impl Theme {
 
     /// The line that the person is at.
     pub fn chosen(self) -> Style {
-        Style::new().add_modifier(Modifier::REVERSED)
+        let plain = Modifier::DIM | Modifier::BOLD;
+        // As one: colours turned round would make a patchwork of it.
+        Style::new()
+            .fg(Color::Reset)
+            .bg(Color::Reset)
+            .remove_modifier(plain)
+            .add_modifier(Modifier::REVERSED)
     }
 
     /// What can be typed or pressed.
@@ -86,8 +101,7 @@ impl Theme {
     pub fn state(self, state: &VmState) -> Style {
         match state {
             VmState::Running => self.good(),
-            VmState::Stopped(StopCause::Crashed { .. } | StopCause::StartFailed { .. })
-            | VmState::Failed { .. } => self.bad(),
+            state if is_bad(state) => self.bad(),
             VmState::Stopped(_) => self.faint(),
             VmState::Paused(_) => self.warning(),
             _ => self.busy(),

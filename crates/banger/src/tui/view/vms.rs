@@ -10,7 +10,7 @@ use ratatui::widgets::{Cell, Paragraph, Row, Table};
 use super::super::list::Column;
 use super::super::model::{Model, Taken};
 use super::text::{age, fit, row, sparkline, spinner};
-use super::{Theme, block};
+use super::{Theme, block, theme};
 
 /// How wide a sparkline is.
 const LINE: u16 = 10;
@@ -51,9 +51,9 @@ impl Shown {
 
     /// Which are left out first, where there is little room.
     const SPARE: [Self; 8] = [
-        Self::MemoryLine,
         Self::Reserved,
         Self::Vcpus,
+        Self::MemoryLine,
         Self::Address,
         Self::Image,
         Self::Disk,
@@ -91,12 +91,20 @@ impl Shown {
         })
     }
 
+    /// Whether it stands at the right.
+    fn is_number(self) -> bool {
+        matches!(
+            self,
+            Self::Vcpus | Self::Reserved | Self::Uptime | Self::Cpu | Self::Memory | Self::Disk
+        )
+    }
+
     fn width(self) -> u16 {
         match self {
             Self::Name => 14,
             Self::State => 14,
             Self::Image => 10,
-            Self::Uptime => 6,
+            Self::Uptime => 7,
             Self::Vcpus => 5,
             Self::Reserved | Self::Disk | Self::Memory => 9,
             Self::Address => 15,
@@ -171,7 +179,8 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     let titles = columns.iter().map(|column| {
         let indent = if *column == Shown::Name { "  " } else { "" };
         let text = format!("{indent}{}{}", column.title(), sorted(column));
-        Cell::from(Span::styled(text, theme.title()))
+        let line = Line::from(Span::styled(text, theme.title()));
+        Cell::from(if column.is_number() { line.right_aligned() } else { line })
     });
     let titles = Row::new(titles.collect::<Vec<_>>());
     frame.render_widget(Table::new([titles], widths.clone()).column_spacing(1), head);
@@ -209,7 +218,11 @@ fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, name: u16) -> Cell<
                     let doing = stage.unwrap_or_else(|| vm.state.name());
                     (format!("{} {doing}", spinner(model.now_ms)), theme.busy())
                 }
-                None => (vm.state.name().to_owned(), theme.state(&vm.state)),
+                None => {
+                    // Without colours, too, one sees that something went wrong.
+                    let mark = if theme::is_bad(&vm.state) { " !" } else { "" };
+                    (format!("{}{mark}", vm.state.name()), theme.state(&vm.state))
+                }
             };
             Cell::from(Span::styled(fit(&text, column.width().into()), style))
         }
@@ -233,8 +246,8 @@ fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, name: u16) -> Cell<
         }
         Shown::Memory => of_stats(|taken| Some(Size::bytes(taken.stats.rss_bytes?).to_string())),
         Shown::MemoryLine => {
-            let most = vm.spec.memory.as_mib();
-            let line = taken.map(|taken| sparkline(&taken.memory, most, LINE.into()));
+            let line =
+                taken.map(|taken| sparkline(&taken.memory, taken.most_memory(vm), LINE.into()));
             Cell::from(Span::styled(line.unwrap_or_default(), theme.good()))
         }
         Shown::Disk => of_stats(|taken| {
