@@ -271,7 +271,8 @@ async fn prune(args: PruneImages) -> Result<ExitCode, CommandError> {
     Ok(OK)
 }
 
-fn source(image: &Image) -> String {
+/// What an image was made of, in a few words.
+pub fn source(image: &Image) -> String {
     match &image.source {
         Source::Debian { suite } => format!("debian {suite}"),
         Source::Void { release } => format!("void {release}"),

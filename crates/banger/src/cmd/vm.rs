@@ -237,6 +237,7 @@ fn describe(vm: &Vm) -> String {
     text
 }
 
+/// How fast it may be, for a person.
 pub fn limits(limits: &Limits) -> String {
     let Limits { disk_bandwidth, disk_ops, net_bandwidth, net_ops } = limits;
     let size = |what, rate: &Option<Size>| rate.map(|rate| format!("{what} {rate}/s"));
@@ -256,7 +257,8 @@ pub fn name<T: serde::Serialize>(value: &T) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn state(state: &VmState) -> String {
+/// A VM's state, and why.
+pub fn state(state: &VmState) -> String {
     let why = match state {
         VmState::Stopped(StopCause::New) => "never started".to_owned(),
         VmState::Stopped(StopCause::Requested) => "on request".to_owned(),

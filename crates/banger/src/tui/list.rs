@@ -126,7 +126,7 @@ impl Model {
     #[must_use]
     pub fn shown_images(&self) -> Vec<&Image> {
         let filter = self.cursors[Tab::Images as usize].filter.value();
-        let text = |image: &Image| format!("{} {}", image.name, words::source(&image.source));
+        let text = |image: &Image| format!("{} {}", image.name, words::source(image));
         let all = self.mirror.images.values();
         let mut images: Vec<_> = all.filter(|image| has(&text(image), filter)).collect();
         images.sort_by(|a, b| a.name.cmp(&b.name));

@@ -2,6 +2,6 @@
 
 mod acts;
 mod monkey;
-mod scene;
+pub mod scene;
 mod screens;
 mod svg;

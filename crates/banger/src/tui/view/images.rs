@@ -1,5 +1,6 @@
 //! The list of images, and the details of one.
 
+use banger_core::image::Source;
 use banger_core::size::Size;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -24,7 +25,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
             let mut line = Line::from(format!(
                 " {:<20} {:<22} {size:>9} {users:>8} ",
                 fit(image.name.as_str(), 20),
-                fit(&words::source(&image.source), 22),
+                fit(&words::source(image), 22),
             ));
             if info.is_some_and(|info| info.damage.is_some()) {
                 line.push_span(Span::styled("damaged", theme.bad()));
@@ -45,13 +46,16 @@ pub fn details(model: &Model, theme: Theme) -> Vec<Line<'static>> {
     let boot = &image.boot_set;
     let mut lines = vec![
         pair(theme, "name", Span::styled(image.name.to_string(), theme.title())),
-        pair(theme, "made of", words::source(&image.source)),
+        pair(theme, "made of", words::source(image)),
         pair(theme, "root", format!("{}, {}", image.rootfs_size, image.init.name())),
         pair(theme, "kernel", boot.kernel_release.clone()),
         pair(theme, "boot args", boot.boot_args.clone()),
         pair(theme, "agent", boot.agent_version.clone().unwrap_or_else(|| "-".to_owned())),
         pair(theme, "opencode", image.opencode.clone().unwrap_or_else(|| "-".to_owned())),
     ];
+    if let Source::Oci { reference, .. } = &image.source {
+        lines.push(pair(theme, "reference", reference.clone()));
+    }
     if let Some(parent) = &image.parent {
         lines.push(pair(theme, "parent", parent.name.to_string()));
     }
