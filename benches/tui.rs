@@ -86,7 +86,7 @@ fn second(now: u64, vms: &[Vm]) -> Vec<Input> {
             started_at_ms: now * 1000,
             outcome: None,
         };
-        let state = if step / VMS % 2 == 0 {
+        let state = if (step / VMS).is_multiple_of(2) {
             VmState::Stopped(StopCause::Requested)
         } else {
             VmState::Running

@@ -50,6 +50,14 @@ impl LogView {
         }
     }
 
+    /// Forgets what was written so far, which comes again; of which VM.
+    pub fn begin_anew(&mut self) -> VmId {
+        let fresh = Self::new(self.vm.clone(), std::mem::take(&mut self.name));
+        let (needle, search) = (std::mem::take(&mut self.needle), self.search.take());
+        *self = Self { needle, search, page: self.page, ..fresh };
+        self.vm.clone()
+    }
+
     /// Takes what the guest wrote.
     pub fn push(&mut self, bytes: &[u8]) {
         let text = plain(&self.filter.push(bytes));

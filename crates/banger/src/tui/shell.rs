@@ -46,6 +46,8 @@ pub async fn run() -> Result<ExitCode, CommandError> {
         Theme { colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) };
     let (sender, inputs) = mpsc::channel(256);
     let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+    // Ctrl-C is a key here. While SSH connects it is a signal, for SSH and not for us.
+    let _interrupts = signal(SignalKind::interrupt())?;
     let mut screen = Screen::take()?;
     tokio::spawn(feed::feed(sender.clone()));
     let outside = Outside::new(client, sender);

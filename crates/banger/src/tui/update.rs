@@ -124,13 +124,9 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
                 model.notice = Some("the daemon is back".to_owned());
             }
             model.load(*snapshot);
-            // The stream of a console broke, too.
-            return model
-                .log
-                .as_ref()
-                .map(|log| Effect::OpenLog(log.vm.clone()))
-                .into_iter()
-                .collect();
+            // The stream of a console broke, too: it begins anew.
+            let log = model.log.as_mut();
+            return log.map(|log| Effect::OpenLog(log.begin_anew())).into_iter().collect();
         }
         Input::Away(why) => {
             model.link = Link::Away(why);

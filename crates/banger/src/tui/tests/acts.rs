@@ -252,10 +252,18 @@ fn a_log_is_followed_and_searched() {
     scene.keys("/").keys("line 42").press(KeyCode::Enter);
     let screen = scene.screen();
     assert!(screen.contains("line 42 ok") && screen.contains("standing still"), "{screen}");
-    scene.take(Input::Log(id, b"more\n".to_vec()));
+    scene.take(Input::Log(id.clone(), b"more\n".to_vec()));
     assert!(!scene.screen().contains("more"));
     scene.keys("f");
     assert!(scene.screen().contains("more"));
+    // After a broken connection all of it comes again.
+    let vms = scene.model.mirror.vms.values().cloned().collect();
+    scene.done();
+    scene.take(Input::Loaded(Box::new(snapshot(vms, vec![]))));
+    assert!(scene.done().contains(&Effect::OpenLog(id.clone())));
+    scene.take(Input::Log(id, b"again\n".to_vec()));
+    let screen = scene.screen();
+    assert!(screen.contains("again") && !screen.contains("more"), "{screen}");
     scene.press(KeyCode::Esc);
     assert!(scene.done().contains(&Effect::CloseLog));
 }

@@ -47,8 +47,8 @@ impl Model {
             }
             Dialog::Confirm(mut confirm) => {
                 let go = match (&mut confirm.typed, event.code) {
-                    (None, KeyCode::Char('n')) => return Vec::new(),
-                    (None, code) => matches!(code, KeyCode::Char('y')),
+                    (None, KeyCode::Char('n' | 'N')) => return Vec::new(),
+                    (None, code) => matches!(code, KeyCode::Char('y' | 'Y')),
                     (Some(_), KeyCode::Enter) => confirm.is_met(),
                     (Some((_, typed)), _) => {
                         key_in(typed, event);
