@@ -19,7 +19,6 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use keys::table;
 pub use model::{Model, Snapshot};
 pub use shell::run;
 pub use update::{Effect, Input, update};

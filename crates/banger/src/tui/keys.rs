@@ -309,24 +309,24 @@ pub fn action(scopes: &[Scope], event: &KeyEvent) -> Option<Action> {
     })
 }
 
-/// The key map for the README.
-#[must_use]
-pub fn table() -> String {
-    let mut text = String::from("| where | keys | |\n| --- | --- | --- |\n");
-    for scope in Scope::ALL {
-        for (i, binding) in BINDINGS.iter().filter(|binding| binding.scope == scope).enumerate() {
-            let place = if i == 0 { scope.title() } else { "" };
-            let keys: Vec<_> =
-                binding.keys.iter().map(|press| format!("`{}`", press.name())).collect();
-            text.push_str(&format!("| {place} | {} | {} |\n", keys.join(" "), binding.help));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The key map for the README.
+    fn table() -> String {
+        let mut text = String::from("| where | keys | |\n| --- | --- | --- |\n");
+        for scope in Scope::ALL {
+            for (i, binding) in BINDINGS.iter().filter(|binding| binding.scope == scope).enumerate()
+            {
+                let place = if i == 0 { scope.title() } else { "" };
+                let keys: Vec<_> =
+                    binding.keys.iter().map(|press| format!("`{}`", press.name())).collect();
+                text.push_str(&format!("| {place} | {} | {} |\n", keys.join(" "), binding.help));
+            }
+        }
+        text
+    }
 
     #[test]
     fn no_key_means_two_things_in_one_place() {

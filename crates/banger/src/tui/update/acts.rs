@@ -86,7 +86,10 @@ impl Model {
             Action::Reverse => self.order.reverse = !self.order.reverse,
             Action::Mark => self.mark(),
             Action::MarkAll => self.mark_all(),
-            Action::Details => self.details = if self.details.is_some() { None } else { Some(0) },
+            Action::Details if self.log.is_none() => {
+                self.details = if self.details.is_some() { None } else { Some(0) };
+            }
+            Action::Details => {}
             Action::Create => {
                 let image = (self.tab == Tab::Images).then(|| self.image()).flatten();
                 let form = Form::create(self, image.map(|image| image.name.as_str()));

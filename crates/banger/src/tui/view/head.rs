@@ -8,7 +8,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::super::keys::{Action, BINDINGS, Scope};
+use super::super::keys::{Action, BINDINGS, Binding};
 use super::super::model::{Link, Model, Tab};
 use super::Theme;
 use super::text::{bar, fit};
@@ -147,39 +147,34 @@ pub fn foot(frame: &mut Frame<'_>, model: &Model, theme: Theme, area: Rect) {
         );
         return;
     }
-    let near = |scope: &Scope| match model.log {
-        Some(_) => *scope == Scope::Log,
-        None => !matches!(scope, Scope::All | Scope::List),
-    };
-    let known = BINDINGS.iter().filter(|binding| model.scopes().contains(&binding.scope));
-    let (here, elsewhere): (Vec<_>, Vec<_>) = known.partition(|binding| near(&binding.scope));
-    let always = |binding: &&&_| {
-        let binding: &super::super::keys::Binding = binding;
-        matches!(binding.action, Action::Help | Action::Palette | Action::Filter | Action::Quit)
-    };
-    let mut spans = Vec::new();
-    let mut left = width;
-    let last: Vec<_> = elsewhere.iter().filter(always).collect();
-    let reserved: usize = last
-        .iter()
-        .map(|binding| hint(binding, theme).iter().map(Span::width).sum::<usize>())
-        .sum();
-    for binding in here {
-        let hint = hint(binding, theme);
-        let taken: usize = hint.iter().map(Span::width).sum();
-        if taken + reserved > left {
-            break;
-        }
-        left -= taken;
-        spans.extend(hint);
-    }
-    for binding in last {
-        spans.extend(hint(binding, theme));
-    }
-    frame.render_widget(Paragraph::new(Line::from(spans)), area);
+    frame.render_widget(Paragraph::new(Line::from(hints(model, theme, width))), area);
 }
 
-fn hint(binding: &super::super::keys::Binding, theme: Theme) -> [Span<'static>; 2] {
+/// The keys of this place, as many as have room beside those that are always shown.
+fn hints(model: &Model, theme: Theme, width: usize) -> Vec<Span<'static>> {
+    let here = model.scopes()[0];
+    let always = [Action::Help, Action::Palette, Action::Filter, Action::Quit];
+    let known = |binding: &&Binding| model.scopes().contains(&binding.scope);
+    let (of_here, others): (Vec<_>, Vec<_>) =
+        BINDINGS.iter().filter(known).partition(|binding| binding.scope == here);
+    let wide = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    let last: Vec<_> = others
+        .into_iter()
+        .filter(|binding| always.contains(&binding.action))
+        .flat_map(|binding| hint(binding, theme))
+        .collect();
+    let mut spans = Vec::new();
+    for hint in of_here.into_iter().map(|binding| hint(binding, theme)) {
+        if wide(&spans) + wide(&hint) + wide(&last) > width {
+            break;
+        }
+        spans.extend(hint);
+    }
+    spans.extend(last);
+    spans
+}
+
+fn hint(binding: &Binding, theme: Theme) -> [Span<'static>; 2] {
     let key = binding.keys.first().map(|press| press.name()).unwrap_or_default();
     [
         Span::styled(format!(" {key}"), theme.key()),
