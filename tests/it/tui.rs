@@ -186,6 +186,11 @@ fn an_error_stays_with_its_remedy() {
     terminal.sees("failed: start dev");
     terminal.press(&["Enter"]);
     terminal.until("it is dismissed", |screen| !screen.contains("failed: start dev"));
+
+    // Whose terminal is closed does not stay.
+    let pid = terminal.pid();
+    drop(terminal);
+    banger.until("it is gone", || !fs::exists(format!("/proc/{pid}")).unwrap());
 }
 
 #[test]

@@ -303,3 +303,34 @@ fn a_state_that_changes_is_seen_at_once() {
     scene.press(KeyCode::Down);
     assert!(scene.screen().contains("stopped (the guest shut down)"));
 }
+
+/// A guest gives its programs and its console any text it likes.
+#[test]
+fn what_a_guest_says_is_obeyed_nowhere() {
+    let evil = "a\x1b[2J\x07\x1b]52;c;eA==\x07\u{9b}31m";
+    let mut scene = Scene::usual((100, 30));
+    scene.press(KeyCode::Down);
+    let id = scene.model.vm().unwrap().id.clone();
+    let port = banger_core::agent::Port {
+        port: 80,
+        address: "0.0.0.0".to_owned(),
+        process: Some(evil.to_owned()),
+    };
+    scene.take(Input::Ports(id.clone(), Ports::Known(vec![port])));
+    let safe = |scene: &mut Scene| {
+        let screen = scene.screen();
+        assert!(!screen.contains(|c: char| c.is_control() && c != '\n'), "{screen:?}");
+    };
+    safe(&mut scene);
+    scene.keys("o");
+    safe(&mut scene);
+    scene.press(KeyCode::Esc).keys("l");
+    scene.take(Input::Log(id, evil.as_bytes().to_vec()));
+    safe(&mut scene);
+    scene.begun(1, OperationKind::VmStart, evil, Some(1));
+    scene.event(Some(1), EventKind::Warning { message: evil.to_owned() });
+    scene.failed(1, evil, evil);
+    safe(&mut scene);
+    scene.press(KeyCode::Enter).press(KeyCode::Esc).press(KeyCode::Enter);
+    safe(&mut scene);
+}
