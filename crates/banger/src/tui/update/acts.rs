@@ -13,6 +13,9 @@ use super::super::model::{Link, Model, Ports, Tab};
 use super::super::words;
 use super::Effect;
 
+/// How many VMs are named in a question.
+const NAMED: usize = 12;
+
 /// What is done to VMs, each by a request of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
@@ -56,6 +59,15 @@ impl Deed {
             }
         }
     }
+}
+
+/// The names of VMs, as many as one reads.
+fn names(vms: &[Vm]) -> String {
+    let mut names: Vec<_> = vms.iter().take(NAMED).map(|vm| vm.name.to_string()).collect();
+    if vms.len() > NAMED {
+        names.push(format!("and {} more", vms.len() - NAMED));
+    }
+    names.join(", ")
 }
 
 impl Model {
@@ -190,7 +202,6 @@ impl Model {
     fn each(&mut self, deed: Deed) -> Vec<Effect> {
         let meant: Vec<_> = self.meant().into_iter().filter(|vm| deed.fits(vm)).cloned().collect();
         let requests: Vec<_> = meant.iter().map(|vm| deed.request(vm)).collect();
-        let names = meant.iter().map(|vm| vm.name.to_string()).collect::<Vec<_>>().join(", ");
         let Some(first) = meant.first() else {
             self.notice = Some(match self.meant().as_slice() {
                 [] => "no VM is selected".to_owned(),
@@ -217,7 +228,11 @@ impl Model {
                 return requests.into_iter().map(Effect::Send).collect();
             }
         };
-        let title = format!("{} {names}", deed.verb());
+        let title = match meant.len() {
+            1 => format!("{} {}", deed.verb(), first.name),
+            count => format!("{} {count} VMs", deed.verb()),
+        };
+        let text = if meant.len() == 1 { text } else { format!("{}\n{text}", names(&meant)) };
         let typed = word.map(|word| (word, Input::default()));
         self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed, requests }));
         Vec::new()

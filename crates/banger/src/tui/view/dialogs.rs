@@ -181,13 +181,7 @@ fn palette(asked: &Palette, model: &Model, theme: Theme, width: usize) -> Conten
 
 fn confirm(asked: &Confirm, theme: Theme, width: usize) -> Content {
     let mut lines: Vec<Line<'_>> = Vec::new();
-    if !asked.text.is_empty() {
-        lines.push(Line::from(format!(" {}", asked.text)));
-    }
-    if asked.requests.len() > 1 {
-        let all = asked.requests.iter().map(|request| request.what.clone()).collect::<Vec<_>>();
-        lines.push(Line::from(format!(" {} requests: {}", all.len(), all.join(", "))));
-    }
+    lines.extend(asked.text.lines().map(|line| Line::from(format!(" {line}"))));
     let mut lines = fold(lines, width);
     let mut content = Content::new(format!("{}?", asked.title), Vec::new(), theme.warning());
     match &asked.typed {

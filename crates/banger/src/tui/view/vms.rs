@@ -104,7 +104,7 @@ impl Shown {
             Self::Name => 14,
             Self::State => 14,
             Self::Image => 10,
-            Self::Uptime => 7,
+            Self::Uptime => 6,
             Self::Vcpus => 5,
             Self::Reserved | Self::Disk | Self::Memory => 9,
             Self::Address => 15,
