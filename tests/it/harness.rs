@@ -199,6 +199,12 @@ impl Sandbox {
         (runner, self.env.iter().fold(command, |command, (name, value)| command.env(name, value)))
     }
 
+    /// The program `banger` and the environment that it gets.
+    pub fn banger(&self) -> (PathBuf, Vec<(OsString, OsString)>) {
+        let (_, command) = self.command(&[]);
+        (programs(self.who).join("banger"), command.environment().to_vec())
+    }
+
     /// Runs the daemon's program in the foreground, to its end.
     pub fn bangerd(&self) -> Ran {
         let (_, command) = self.command(&[]);
@@ -258,6 +264,11 @@ impl Sandbox {
     /// Ends a process as Ctrl-C does.
     pub fn interrupt(&self, pid: i32) {
         signal(pid, Signal::INT).unwrap();
+    }
+
+    /// Ends a process in an orderly way.
+    pub fn terminate(&self, pid: i32) {
+        signal(pid, Signal::TERM).unwrap();
     }
 
     /// Lets a process run only now and then, as a very busy host would, until it ends or `over`.

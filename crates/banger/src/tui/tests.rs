@@ -1,0 +1,7 @@
+//! The screens, as text.
+
+mod acts;
+mod monkey;
+pub mod scene;
+mod screens;
+mod svg;
