@@ -125,8 +125,9 @@ impl Lists {
     /// Forgets the operations that ended first.
     fn forget(&mut self) {
         let ended = self.operations.values().filter(|watched| watched.operation.outcome.is_some());
-        let begun = |watched: &Watched| watched.operation.started_at_ms;
-        let mut ended: Vec<_> = ended.map(|w| (begun(w), w.operation.id.clone())).collect();
+        // Its last event was its end. One that was listed as ended had it before all of these.
+        let end = |watched: &Watched| (watched.view.last_seq, watched.operation.started_at_ms);
+        let mut ended: Vec<_> = ended.map(|w| (end(w), w.operation.id.clone())).collect();
         ended.sort();
         for (_, id) in ended.iter().rev().skip(KEPT) {
             self.operations.remove(id);
@@ -194,5 +195,22 @@ mod tests {
         }
         assert_eq!(lists.operations.len(), KEPT);
         assert!(lists.operations.contains_key(&OperationId::from_bits(999)));
+    }
+
+    #[test]
+    fn what_took_longest_is_not_forgotten_when_it_ends() {
+        let mut lists = Lists::default();
+        let end = || EventKind::Finished { outcome: Outcome::Cancelled };
+        let long = operation(1);
+        lists.apply(&event(1, &long, EventKind::Begun { what: Box::new(long.clone()) }));
+        for bits in 2..500 {
+            let one = operation(bits);
+            lists.apply(&event(2 * bits, &one, EventKind::Begun { what: Box::new(one.clone()) }));
+            lists.apply(&event(2 * bits + 1, &one, end()));
+        }
+        lists.apply(&event(2000, &long, end()));
+        assert_eq!(lists.operations.len(), KEPT);
+        assert!(lists.operations[&long.id].operation.outcome.is_some());
+        assert!(!lists.operations.contains_key(&OperationId::from_bits(2)));
     }
 }

@@ -20,12 +20,14 @@ pub struct Request {
     pub path: String,
     /// Its body.
     pub body: Option<serde_json::Value>,
+    /// The form that it was made of, which comes back if it is refused.
+    pub form: Option<Box<Form>>,
 }
 
 impl Request {
     /// One without a body.
     pub fn new(what: impl Into<String>, method: Method, path: impl Into<String>) -> Self {
-        Self { what: what.into(), method, path: path.into(), body: None }
+        Self { what: what.into(), method, path: path.into(), body: None, form: None }
     }
 
     /// The same with a body.
@@ -131,8 +133,8 @@ pub struct PortList {
 /// What is on top.
 #[derive(Debug)]
 pub enum Dialog {
-    /// Something failed.
-    Problem(Problem),
+    /// Something failed; from so many lines on.
+    Problem(Problem, u16),
     /// The keys, from so many lines on.
     Help(u16),
     /// All that can be done.
@@ -143,4 +145,12 @@ pub enum Dialog {
     Form(Form),
     /// A VM's ports.
     Ports(PortList),
+}
+
+impl Dialog {
+    /// Whether something is being filled in: what fails meanwhile waits beneath it.
+    #[must_use]
+    pub fn is_filled_in(&self) -> bool {
+        matches!(self, Self::Form(_) | Self::Confirm(_))
+    }
 }

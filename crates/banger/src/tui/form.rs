@@ -44,6 +44,16 @@ pub struct Form {
     pub focus: usize,
 }
 
+/// Forms are alike that ask for the same.
+impl PartialEq for Form {
+    fn eq(&self, other: &Self) -> bool {
+        let texts = |form: &Self| {
+            form.fields.iter().map(|f| (f.id, f.value.text().to_owned())).collect::<Vec<_>>()
+        };
+        self.purpose == other.purpose && texts(self) == texts(other)
+    }
+}
+
 /// A line of what the host will bear.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {

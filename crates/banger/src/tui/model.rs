@@ -14,6 +14,7 @@ use banger_core::operation::{Event, EventKind, Operation, Outcome};
 use banger_core::vm::Vm;
 
 use super::dialog::{Dialog, Problem};
+use super::form::Form;
 use super::keys::Scope;
 use super::list::{Cursor, Order};
 use super::log::LogView;
@@ -279,10 +280,30 @@ impl Model {
 
     /// Shows a problem until it is dismissed; the same one once.
     pub fn tell(&mut self, problem: Problem) {
-        let known = |dialog: &Dialog| matches!(dialog, Dialog::Problem(known) if *known == problem);
+        let known =
+            |dialog: &Dialog| matches!(dialog, Dialog::Problem(known, _) if *known == problem);
         if !self.dialogs.iter().any(known) {
-            self.dialogs.push(Dialog::Problem(problem));
+            self.put([Dialog::Problem(problem, 0)]);
         }
+    }
+
+    /// Tells why a form was refused, and shows it again once that is read.
+    pub fn refused(&mut self, problem: Problem, form: Form) {
+        self.put([Dialog::Form(form), Dialog::Problem(problem, 0)]);
+    }
+
+    /// Puts dialogs on top, but beneath what is being filled in, which keeps the keys.
+    fn put(&mut self, dialogs: impl IntoIterator<Item = Dialog>) {
+        let filled = self.dialogs.pop_if(|dialog| dialog.is_filled_in());
+        self.dialogs.extend(dialogs);
+        self.dialogs.extend(filled);
+    }
+
+    /// Whether a problem waits for what is being filled in.
+    #[must_use]
+    pub fn problem_waits(&self) -> bool {
+        self.dialogs.last().is_some_and(Dialog::is_filled_in)
+            && self.dialogs.iter().any(|dialog| matches!(dialog, Dialog::Problem(..)))
     }
 
     /// Who is known goes on; who is gone takes its marks, numbers and forwards along.

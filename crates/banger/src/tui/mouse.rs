@@ -6,6 +6,7 @@ use ratatui::layout::{Position, Rect};
 use super::dialog::Dialog;
 use super::list::{Column, Order};
 use super::model::{Model, Tab};
+use super::update::Effect;
 
 /// How far the wheel goes, in lines.
 const NOTCH: isize = 3;
@@ -25,21 +26,22 @@ pub struct Hits {
 
 impl Model {
     /// Takes what the mouse did.
-    pub(super) fn mouse(&mut self, event: MouseEvent) {
+    pub(super) fn mouse(&mut self, event: MouseEvent) -> Vec<Effect> {
         let at = Position::new(event.column, event.row);
         match event.kind {
             MouseEventKind::ScrollUp => self.scroll(-NOTCH),
             MouseEventKind::ScrollDown => self.scroll(NOTCH),
-            MouseEventKind::Down(MouseButton::Left) => self.click(at),
+            MouseEventKind::Down(MouseButton::Left) => return self.click(at),
             _ => {}
         }
+        Vec::new()
     }
 
     /// Moves what is on top by so many lines.
     pub(super) fn scroll(&mut self, by: isize) {
         let moved = |at: usize| at.saturating_add_signed(by);
         match self.dialogs.last_mut() {
-            Some(Dialog::Help(line)) => {
+            Some(Dialog::Help(line) | Dialog::Problem(_, line)) => {
                 *line =
                     u16::try_from(usize::from(*line).saturating_add_signed(by)).unwrap_or(*line);
             }
@@ -60,7 +62,7 @@ impl Model {
         }
     }
 
-    fn click(&mut self, at: Position) {
+    fn click(&mut self, at: Position) -> Vec<Effect> {
         if let Some(dialog) = self.dialogs.last_mut() {
             let hit = self.hits.dialog.iter().find(|(area, _)| area.contains(at));
             match (dialog, hit.map(|(_, line)| *line)) {
@@ -69,10 +71,10 @@ impl Model {
                 (Dialog::Ports(ports), Some(line)) => ports.at = line,
                 _ => {}
             }
-            return;
+            return Vec::new();
         }
         if let Some((_, tab)) = self.hits.tabs.iter().find(|(area, _)| area.contains(at)) {
-            self.show(*tab);
+            return self.turn_to(*tab as usize);
         } else if let Some((_, column)) =
             self.hits.columns.iter().find(|(area, _)| area.contains(at))
         {
@@ -84,10 +86,6 @@ impl Model {
                 self.go_to(line);
             }
         }
-    }
-
-    /// Shows a list.
-    pub(super) fn show(&mut self, tab: Tab) {
-        (self.tab, self.log, self.details, self.filtering) = (tab, None, None, false);
+        Vec::new()
     }
 }

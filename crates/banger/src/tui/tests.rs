@@ -1,6 +1,7 @@
 //! The screens, as text.
 
 mod acts;
+mod dialogs;
 mod monkey;
 pub mod scene;
 mod screens;

@@ -15,7 +15,7 @@ use banger_core::vm::VmState;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
 
 use super::dialog::{Dialog, Problem, Request};
-use super::form::{key_in, type_in};
+use super::form::{Form, key_in, type_in};
 use super::keys;
 use super::model::{Link, Model, Ports, Snapshot, Tab};
 
@@ -48,6 +48,8 @@ pub enum Input {
     Address(String),
     /// What was asked for failed.
     Failed(Problem),
+    /// What a form asked for was refused.
+    Refused(Problem, Box<Form>),
     /// What listens in a guest.
     Ports(VmId, Ports),
     /// A port of a guest is forwarded.
@@ -116,7 +118,7 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
     match input {
         Input::Key(event) if event.kind != KeyEventKind::Release => return model.key(event),
         Input::Key(_) | Input::Redraw => {}
-        Input::Mouse(event) => model.mouse(event),
+        Input::Mouse(event) => return model.mouse(event),
         Input::Paste(text) => model.paste(&text),
         Input::Clock(now_ms) => model.now_ms = now_ms,
         Input::Loaded(snapshot) => {
@@ -154,6 +156,7 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
         Input::Done(what) => model.notice = Some(what),
         Input::Address(url) => return vec![Effect::Copy(url)],
         Input::Failed(problem) => model.tell(problem),
+        Input::Refused(problem, form) => model.refused(problem, *form),
         Input::Ports(vm, ports) => drop(model.ports.insert(vm, ports)),
         Input::Forwarded(vm, port, at) => drop(model.forwards.insert((vm, port), at)),
         Input::Doctor(found) => {

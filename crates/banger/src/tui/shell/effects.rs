@@ -7,7 +7,7 @@ use banger_core::id::VmId;
 use banger_core::operation::Operation;
 use banger_core::vm::Vm;
 use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
-use banger_wire::{Client, StatusCode};
+use banger_wire::{Client, StatusCode, WireError};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use tokio::net::TcpListener;
@@ -129,15 +129,22 @@ fn problem(title: &str, error: CommandError) -> Problem {
 }
 
 async fn send(client: Client, request: Request) -> Input {
-    let Request { what, method, path, body } = request;
+    let Request { what, method, path, body, form } = request;
+    let failed = |error: WireError| {
+        let problem = problem(&what, error.into());
+        match form {
+            Some(form) => Input::Refused(problem, form),
+            None => Input::Failed(problem),
+        }
+    };
     match client.send(method, &path, body.as_ref()).await {
         // What takes long has begun; the events tell how it goes.
         Ok(reply) if reply.status == StatusCode::ACCEPTED => match reply.json::<Operation>() {
             Ok(operation) => Input::Begun(operation),
-            Err(error) => Input::Failed(problem(&what, error.into())),
+            Err(error) => failed(error),
         },
         Ok(_) => Input::Done(format!("{what}: done")),
-        Err(error) => Input::Failed(problem(&what, error.into())),
+        Err(error) => failed(error),
     }
 }
 

@@ -155,9 +155,10 @@ impl Model {
         self.turn_to((self.tab as usize + by) % Tab::ALL.len())
     }
 
-    fn turn_to(&mut self, number: usize) -> Vec<Effect> {
+    pub(in super::super) fn turn_to(&mut self, number: usize) -> Vec<Effect> {
         let closed = self.log.is_some().then_some(Effect::CloseLog);
-        self.show(Tab::ALL.get(number).copied().unwrap_or(Tab::Vms));
+        (self.tab, self.log, self.details, self.filtering) =
+            (Tab::ALL.get(number).copied().unwrap_or(Tab::Vms), None, None, false);
         let examined = if self.tab == Tab::Doctor && self.doctor.is_none() {
             self.examine()
         } else {

@@ -4,7 +4,7 @@ use banger_core::agent::Port;
 use banger_core::id::VmId;
 use crossterm::event::{KeyCode, KeyEvent};
 
-use super::super::dialog::{Dialog, PortList};
+use super::super::dialog::{Dialog, PortList, Request};
 use super::super::form::key_in;
 use super::super::model::{Model, Ports};
 use super::{Effect, Then};
@@ -18,17 +18,12 @@ impl Model {
         }
         match dialog {
             // Read, then dismissed: any other key was meant for something else.
-            Dialog::Problem(_) if event.code == KeyCode::Enter => {}
+            Dialog::Problem(..) if event.code == KeyCode::Enter => {}
+            Dialog::Problem(problem, line) => {
+                self.dialogs.push(Dialog::Problem(problem, scrolled(line, event.code)));
+            }
             Dialog::Help(_) if matches!(event.code, KeyCode::Char('?' | 'q') | KeyCode::Enter) => {}
-            Dialog::Help(line) => self.dialogs.push(Dialog::Help(match event.code {
-                KeyCode::Up | KeyCode::Char('k') => line.saturating_sub(1),
-                KeyCode::Down | KeyCode::Char('j') => line.saturating_add(1),
-                KeyCode::PageUp => line.saturating_sub(10),
-                KeyCode::PageDown | KeyCode::Char(' ') => line.saturating_add(10),
-                KeyCode::Home | KeyCode::Char('g') => 0,
-                KeyCode::End | KeyCode::Char('G') => u16::MAX,
-                _ => line,
-            })),
+            Dialog::Help(line) => self.dialogs.push(Dialog::Help(scrolled(line, event.code))),
             Dialog::Palette(mut palette) => {
                 let found = palette.found(self.scopes());
                 palette.at = palette.at.min(found.len().saturating_sub(1));
@@ -65,7 +60,8 @@ impl Model {
                 if form.key(event) {
                     let errors = form.errors(self);
                     if let Some(request) = form.request(self) {
-                        return vec![Effect::Send(request)];
+                        let form = Some(Box::new(form));
+                        return vec![Effect::Send(Request { form, ..request })];
                     }
                     // To what is wrong.
                     form.focus = errors.iter().position(Option::is_some).unwrap_or(form.focus);
@@ -73,7 +69,6 @@ impl Model {
                 self.dialogs.push(Dialog::Form(form));
             }
             Dialog::Ports(ports) => return self.port_key(ports, event),
-            dialog => self.dialogs.push(dialog),
         }
         Vec::new()
     }
@@ -130,5 +125,18 @@ impl Model {
             .iter()
             .any(|p| p.port == port && !p.address.starts_with("127.") && p.address != "::1");
         open.then(|| format!("http://{}:{port}", lease.address))
+    }
+}
+
+/// The first line that is shown of a long text, after a key.
+fn scrolled(line: u16, key: KeyCode) -> u16 {
+    match key {
+        KeyCode::Up | KeyCode::Char('k') => line.saturating_sub(1),
+        KeyCode::Down | KeyCode::Char('j') => line.saturating_add(1),
+        KeyCode::PageUp => line.saturating_sub(10),
+        KeyCode::PageDown | KeyCode::Char(' ') => line.saturating_add(10),
+        KeyCode::Home | KeyCode::Char('g') => 0,
+        KeyCode::End | KeyCode::Char('G') => u16::MAX,
+        _ => line,
     }
 }

@@ -6,6 +6,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Clear, Paragraph};
 use tui_input::Input;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::super::dialog::{Confirm, Dialog, Palette, PortList, Problem};
 use super::super::form::{Form, Value};
@@ -30,13 +31,15 @@ struct Content {
     cursor: Option<(usize, usize)>,
     /// The first line that is shown.
     from: usize,
+    /// What stays at the bottom, however long the rest is.
+    foot: Vec<Line<'static>>,
     style: Style,
 }
 
 impl Content {
     fn new(title: impl Into<String>, lines: Vec<Line<'static>>, style: Style) -> Self {
         let title = title.into();
-        Self { title, lines, hits: Vec::new(), cursor: None, from: 0, style }
+        Self { title, lines, hits: Vec::new(), cursor: None, from: 0, foot: Vec::new(), style }
     }
 }
 
@@ -44,15 +47,16 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     let Some(dialog) = model.dialogs.last() else { return };
     let width = WIDTH.min(area.width.saturating_sub(2));
     let inside = usize::from(width.saturating_sub(2));
-    let content = match dialog {
-        Dialog::Problem(told) => problem(told, theme, inside),
+    let mut content = match dialog {
+        Dialog::Problem(told, from) => problem(told, *from, theme, inside),
         Dialog::Help(from) => help(*from, theme),
         Dialog::Palette(asked) => palette(asked, model, theme, inside),
         Dialog::Confirm(asked) => confirm(asked, theme, inside),
         Dialog::Form(filled) => form(filled, model, theme, inside),
         Dialog::Ports(list) => ports(list, model, theme, inside),
     };
-    let wanted = u16::try_from(content.lines.len()).unwrap_or(u16::MAX).saturating_add(2);
+    let wanted = content.lines.len() + content.foot.len() + 2;
+    let wanted = u16::try_from(wanted).unwrap_or(u16::MAX);
     let height = wanted.min(area.height.saturating_sub(2)).max(3);
     let place = Rect {
         x: area.x + (area.width - width) / 2,
@@ -68,12 +72,23 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
             theme.title(),
         ));
     let inner = block.inner(place);
-    let room = usize::from(inner.height);
+    // At least half of it is for what scrolls; the last lines of the rest say what to do.
+    let height = usize::from(inner.height);
+    let foot = content.foot.split_off(content.foot.len().saturating_sub(height / 2));
+    let room = height - foot.len();
     // The line that the person is at stays in sight.
     let at = content.cursor.map_or(content.from, |(line, _)| (line + 2).saturating_sub(room));
     let from = at.min(content.lines.len().saturating_sub(room));
     frame.render_widget(Clear, place);
-    let shown: Vec<_> = content.lines.into_iter().skip(from).take(room).collect();
+    let scrolls = content.lines.len() > room;
+    let mut shown: Vec<_> = content.lines.into_iter().skip(from).take(room).collect();
+    shown.extend(foot);
+    if let Some(Dialog::Problem(..)) = model.dialogs.last()
+        && scrolls
+        && let Some(keys) = shown.last_mut()
+    {
+        keys.spans.extend(keys_line(theme, &[("↑ ↓", "scroll")]).spans);
+    }
     frame.render_widget(Paragraph::new(shown).block(block), place);
     if let Some((line, column)) = content.cursor
         && let Some(down) = line.checked_sub(from).filter(|down| *down < room)
@@ -89,7 +104,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
         Some((row(inner, down), meant))
     });
     let hits = hits.collect();
-    if let Some(Dialog::Help(line)) = model.dialogs.last_mut() {
+    if let Some(Dialog::Help(line) | Dialog::Problem(_, line)) = model.dialogs.last_mut() {
         *line = u16::try_from(from).unwrap_or(0);
     }
     model.hits.dialog = hits;
@@ -105,7 +120,7 @@ fn keys_line(theme: Theme, keys: &[(&'static str, &'static str)]) -> Line<'stati
     Line::from(spans.collect::<Vec<_>>())
 }
 
-fn problem(told: &Problem, theme: Theme, width: usize) -> Content {
+fn problem(told: &Problem, from: u16, theme: Theme, width: usize) -> Content {
     let mut lines: Vec<Line<'_>> =
         told.message.lines().map(|line| Line::from(format!(" {line}"))).collect();
     if !told.console.is_empty() {
@@ -113,14 +128,14 @@ fn problem(told: &Problem, theme: Theme, width: usize) -> Content {
         let tail = told.console.lines().rev().take(8).collect::<Vec<_>>();
         lines.extend(tail.into_iter().rev().map(|line| Line::from(format!(" │ {line}"))));
     }
+    let mut foot = vec![Line::default()];
     if let Some(remedy) = &told.remedy {
-        lines.push(Line::default());
-        lines
-            .push(Line::from(vec![Span::styled(" hint ", theme.key()), Span::raw(remedy.clone())]));
+        foot.push(Line::from(vec![Span::styled(" hint ", theme.key()), Span::raw(remedy.clone())]));
     }
-    lines.push(Line::default());
-    lines.push(keys_line(theme, &[("Enter", "dismiss")]));
-    Content::new(format!("failed: {}", told.title), fold(lines, width), theme.bad())
+    foot.push(keys_line(theme, &[("Enter", "dismiss")]));
+    let title = format!("failed: {}", told.title);
+    let content = Content::new(title, fold(lines, width), theme.bad());
+    Content { from: from.into(), foot: fold(foot, width), ..content }
 }
 
 fn help(from: u16, theme: Theme) -> Content {
@@ -144,7 +159,7 @@ fn help(from: u16, theme: Theme) -> Content {
 
 /// An input behind some words; where its cursor is.
 fn input(label: &str, input: &Input, theme: Theme, width: usize) -> (Line<'static>, usize) {
-    let before = unicode_width::UnicodeWidthStr::width(label);
+    let before = label.width();
     let room = width.saturating_sub(before + 1).max(1);
     let from = input.visual_scroll(room);
     let value = tail(input.value(), from);
@@ -216,62 +231,53 @@ fn form(filled: &Form, model: &Model, theme: Theme, width: usize) -> Content {
         let focused = i == filled.focus;
         content.hits.push((lines.len(), i));
         let label = format!(" {} {:<12}", if focused { "▸" } else { " " }, field.label);
-        let (note, style) = match error {
-            Some(error) => (error.clone(), theme.bad()),
-            None => (field.hint.clone(), theme.faint()),
-        };
         // The value has its place, the note what is left.
         let space = 28.min(width.saturating_sub(16));
-        match &field.value {
+        let (value, column) = match &field.value {
             Value::Text(typed) => {
                 let from = typed.visual_scroll(space.saturating_sub(1));
-                let value = fit(&tail(typed.value(), from), space);
-                let pad =
-                    space.saturating_sub(unicode_width::UnicodeWidthStr::width(value.as_str()));
-                if focused {
-                    content.cursor =
-                        Some((lines.len(), 15 + typed.visual_cursor().saturating_sub(from)));
-                }
-                lines.push(Line::from(vec![
-                    Span::styled(label, if focused { theme.key() } else { Style::new() }),
-                    Span::raw(value),
-                    Span::raw(" ".repeat(pad + 1)),
-                    Span::styled(fit(&note, width.saturating_sub(16 + space)), style),
-                ]));
+                (tail(typed.value(), from), typed.visual_cursor().saturating_sub(from))
             }
             Value::Choice { options, at } => {
-                let chosen = options.get(*at).map_or("-", String::as_str);
-                let value = fit(&format!("◂ {chosen} ▸"), space);
-                let pad =
-                    space.saturating_sub(unicode_width::UnicodeWidthStr::width(value.as_str()));
-                lines.push(Line::from(vec![
-                    Span::styled(label, if focused { theme.key() } else { Style::new() }),
-                    Span::raw(value),
-                    Span::raw(" ".repeat(pad + 1)),
-                    Span::styled(fit(&note, width.saturating_sub(16 + space)), style),
-                ]));
-                if focused {
-                    content.cursor = Some((lines.len() - 1, 15));
-                    if options.len() > 1 {
-                        let first = at
-                            .saturating_sub(OPTIONS / 2)
-                            .min(options.len().saturating_sub(OPTIONS));
-                        let part = options.iter().enumerate().skip(first).take(OPTIONS).map(
-                            |(n, option)| {
-                                let style = if n == *at { theme.chosen() } else { theme.faint() };
-                                Span::styled(format!(" {option} "), style)
-                            },
-                        );
-                        let mut row = vec![Span::raw(" ".repeat(15))];
-                        row.extend(part);
-                        row.push(Span::styled(
-                            format!(" {} of {}", at + 1, options.len()),
-                            theme.faint(),
-                        ));
-                        lines.push(Line::from(row));
-                    }
-                }
+                (format!("◂ {} ▸", options.get(*at).map_or("-", String::as_str)), 0)
             }
+        };
+        let value = fit(&value, space);
+        let pad = space.saturating_sub(value.width());
+        let left = width.saturating_sub(16 + space);
+        let (note, style) = match error {
+            Some(error) => (error, theme.bad()),
+            None => (&field.hint, theme.faint()),
+        };
+        // What is wrong here is read whole.
+        let beneath = error.as_ref().filter(|error| focused && error.width() > left);
+        let note = if beneath.is_some() { String::new() } else { fit(note, left) };
+        if focused {
+            content.cursor = Some((lines.len(), 15 + column));
+        }
+        lines.push(Line::from(vec![
+            Span::styled(label, if focused { theme.key() } else { Style::new() }),
+            Span::raw(value),
+            Span::raw(" ".repeat(pad + 1)),
+            Span::styled(note, style),
+        ]));
+        if let Some(error) = beneath {
+            let line = Line::from(Span::styled(format!("   {error}"), style));
+            lines.extend(fold(vec![line], width));
+        }
+        if let Value::Choice { options, at } = &field.value
+            && focused
+            && options.len() > 1
+        {
+            let first = at.saturating_sub(OPTIONS / 2).min(options.len().saturating_sub(OPTIONS));
+            let part = options.iter().enumerate().skip(first).take(OPTIONS).map(|(n, option)| {
+                let style = if n == *at { theme.chosen() } else { theme.faint() };
+                Span::styled(format!(" {option} "), style)
+            });
+            let mut row = vec![Span::raw(" ".repeat(15))];
+            row.extend(part);
+            row.push(Span::styled(format!(" {} of {}", at + 1, options.len()), theme.faint()));
+            lines.push(Line::from(row));
         }
     }
     let preview = filled.preview(model);

@@ -140,6 +140,11 @@ pub fn foot(frame: &mut Frame<'_>, model: &Model, theme: Theme, area: Rect) {
         }
         return;
     }
+    if model.problem_waits() {
+        let text = " ! something failed: it is shown when this is closed";
+        frame.render_widget(Paragraph::new(Span::styled(fit(text, width), theme.bad())), area);
+        return;
+    }
     if let Some(notice) = &model.notice {
         frame.render_widget(
             Paragraph::new(Span::styled(fit(&format!(" {notice}"), width), theme.title())),
