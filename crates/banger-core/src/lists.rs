@@ -72,6 +72,12 @@ impl Lists {
         self.forget();
     }
 
+    /// Whether an event tells what the lists do not have yet.
+    #[must_use]
+    pub fn is_news(&self, event: &Event) -> bool {
+        event.seq > self.last_seq.max(self.listed)
+    }
+
     /// Applies an event. One that was applied before changes nothing.
     pub fn apply(&mut self, event: &Event) {
         if event.seq <= self.last_seq {

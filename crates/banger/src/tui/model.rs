@@ -107,6 +107,18 @@ pub enum Ports {
     Unknown(String),
 }
 
+/// Whether something is being asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// It is not.
+    #[default]
+    No,
+    /// It is.
+    Once,
+    /// It is, and the answer will be old.
+    Again,
+}
+
 /// A line of what happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Happened {
@@ -133,12 +145,16 @@ pub struct Model {
     pub taken: HashMap<VmId, Taken>,
     /// What each image takes on the disk, and whether it is damaged.
     pub images: HashMap<ImageId, ImageInfo>,
+    /// Whether that is being asked.
+    pub images_asked: Asked,
     /// What happened, the latest last.
     pub happened: VecDeque<Happened>,
     /// What listens in guests.
     pub ports: HashMap<VmId, Ports>,
-    /// The guest ports that are forwarded here.
-    pub forwards: BTreeMap<(VmId, u16), SocketAddr>,
+    /// The guest ports that are forwarded here, and where; those that were asked for, nowhere yet.
+    pub forwards: BTreeMap<(VmId, u16), Option<SocketAddr>>,
+    /// The VM that is being entered by SSH.
+    pub entering: Option<VmId>,
     /// What the doctor found.
     pub doctor: Option<DoctorReport>,
     /// Whether it is being asked.
@@ -171,6 +187,8 @@ pub struct Model {
     pub now_ms: u64,
     /// Where the mouse meets what: written by the view.
     pub hits: super::mouse::Hits,
+    /// Whether the screen has no room for anything: written by the view.
+    pub too_small: bool,
 }
 
 impl Model {
@@ -184,9 +202,11 @@ impl Model {
             host: None,
             taken: HashMap::new(),
             images: HashMap::new(),
+            images_asked: Asked::No,
             happened: VecDeque::new(),
             ports: HashMap::new(),
             forwards: BTreeMap::new(),
+            entering: None,
             doctor: None,
             examining: false,
             ours: HashSet::new(),
@@ -203,6 +223,7 @@ impl Model {
             docker_config: None,
             now_ms,
             hits: super::mouse::Hits::default(),
+            too_small: false,
         }
     }
 
@@ -306,13 +327,12 @@ impl Model {
             && self.dialogs.iter().any(|dialog| matches!(dialog, Dialog::Problem(..)))
     }
 
-    /// Who is known goes on; who is gone takes its marks, numbers and forwards along.
+    /// Who is known goes on; who is gone takes its marks and numbers along.
     fn forget_what_is_gone(&mut self) {
         let there = |id: &VmId| self.lists.vms.contains_key(id);
         self.marked.retain(there);
         self.taken.retain(|id, _| there(id));
         self.ports.retain(|id, _| there(id));
-        self.forwards.retain(|(id, _), _| there(id));
         self.images.retain(|id, _| self.lists.images.contains_key(id));
     }
 

@@ -9,12 +9,12 @@ use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossterm::event::{Event, EventStream};
+use crossterm::event::{Event, EventStream, MouseEvent, MouseEventKind as Kind};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 
-use super::model::Model;
+use super::model::{Link, Model};
 use super::update::{Effect, Input, update};
 use super::view::{Theme, view};
 use crate::cmd::{config, image};
@@ -70,8 +70,8 @@ async fn shown(
     turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     screen.draw(|frame| view(frame, &mut model, theme))?;
     loop {
-        let turns = model.active().next().is_some();
-        let input = tokio::select! {
+        let turns = model.link == Link::Up && model.active().next().is_some();
+        let mut input = tokio::select! {
             event = keys.next() => match event {
                 Some(Ok(event)) => of_terminal(event),
                 // The terminal is gone.
@@ -82,24 +82,42 @@ async fn shown(
             _ = terminate.recv() => return Ok(()),
             _ = hang_up.recv() => return Ok(()),
         };
-        let mut todo = Vec::new();
-        todo.extend(input.map(|input| update(&mut model, input)).into_iter().flatten());
+        let (mut todo, mut changed) = (Vec::new(), false);
         // What has come meanwhile is drawn with it, but no frame waits for ever.
         let next = Instant::now() + FRAME;
-        while let Ok(input) = inputs.try_recv() {
-            todo.extend(update(&mut model, input));
-            if Instant::now() > next {
+        loop {
+            if let Some(input) = input {
+                todo.extend(update(&mut model, input));
+                changed = true;
+            }
+            // What is typed after that is not for us.
+            let leaves = |effect: &Effect| matches!(effect, Effect::Quit | Effect::Enter(_));
+            if Instant::now() > next || todo.iter().any(leaves) {
                 break;
             }
+            input = tokio::select! {
+                biased;
+                Some(Ok(event)) = keys.next() => of_terminal(event),
+                Some(input) = inputs.recv() => Some(input),
+                () = std::future::ready(()) => break,
+            };
+        }
+        if !changed {
+            continue;
         }
         for effect in todo {
             match effect {
                 Effect::Quit => return Ok(()),
-                Effect::Ssh(vm) => {
+                Effect::Enter(arguments) => {
                     // SSH reads the terminal now, and nobody else.
                     drop(keys);
                     screen.lend()?;
-                    let ended = outside.ssh(&vm).await;
+                    // What is not waited for any more is ended.
+                    let ended = tokio::select! {
+                        ended = effects::ssh(arguments) => ended,
+                        _ = terminate.recv() => return Ok(()),
+                        _ = hang_up.recv() => return Ok(()),
+                    };
                     screen.take_back()?;
                     keys = EventStream::new();
                     if let Some(input) = ended {
@@ -120,6 +138,8 @@ async fn shown(
 fn of_terminal(event: Event) -> Option<Input> {
     match event {
         Event::Key(key) => Some(Input::Key(key)),
+        // It moves all the time, and nothing follows it.
+        Event::Mouse(MouseEvent { kind: Kind::Moved | Kind::Drag(_) | Kind::Up(_), .. }) => None,
         Event::Mouse(mouse) => Some(Input::Mouse(mouse)),
         Event::Paste(text) => Some(Input::Paste(text)),
         Event::Resize(..) => Some(Input::Redraw),

@@ -4,6 +4,7 @@
 mod acts;
 mod dialogs;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 
 use banger_core::api::ImageInfo;
@@ -17,7 +18,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent
 use super::dialog::{Dialog, Problem, Request};
 use super::form::{Form, key_in, type_in};
 use super::keys;
-use super::model::{Link, Model, Ports, Snapshot, Tab};
+use super::model::{Asked, Link, Model, Ports, Snapshot, Tab};
 
 /// What comes in.
 #[derive(Debug)]
@@ -54,10 +55,14 @@ pub enum Input {
     Ports(VmId, Ports),
     /// A port of a guest is forwarded.
     Forwarded(VmId, u16, SocketAddr),
+    /// It is not, or no longer.
+    NotForwarded(VmId, u16, Problem),
+    /// With which arguments SSH enters a VM.
+    Entrance(VmId, Result<Vec<OsString>, Problem>),
     /// What the doctor found.
     Doctor(Result<DoctorReport, Problem>),
     /// The images with what they take.
-    Images(Vec<ImageInfo>),
+    Images(Result<Vec<ImageInfo>, Problem>),
     /// What a guest wrote to its console.
     Log(VmId, Vec<u8>),
     /// No more of it comes.
@@ -84,6 +89,8 @@ pub enum Effect {
     Ports(VmId),
     /// Forwards a port of a guest, then shows where.
     Forward(VmId, u16, Then),
+    /// Forwards it no longer.
+    EndForward(VmId, u16),
     /// Asks the doctor.
     Examine,
     /// Asks what images take.
@@ -92,8 +99,10 @@ pub enum Effect {
     OpenLog(VmId),
     /// Reads no console any more.
     CloseLog,
-    /// Lends the terminal to SSH.
+    /// Asks how SSH enters a VM.
     Ssh(VmId),
+    /// Lends the terminal to SSH, with these arguments.
+    Enter(Vec<OsString>),
     /// Shows an address in a browser.
     Open(String),
     /// Puts a text into the terminal's clipboard.
@@ -108,6 +117,7 @@ pub fn update(model: &mut Model, input: Input) -> Vec<Effect> {
     let rests = matches!(input, Input::Tick(_));
     let mut effects = take(model, input);
     model.settle();
+    effects.extend(model.end_forwards());
     if rests {
         effects.extend(model.ask_for_ports());
     }
@@ -118,6 +128,8 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
     match input {
         Input::Key(event) if event.kind != KeyEventKind::Release => return model.key(event),
         Input::Key(_) | Input::Redraw => {}
+        // Where nothing is drawn, nothing is meant.
+        Input::Mouse(_) | Input::Paste(_) if model.too_small => {}
         Input::Mouse(event) => return model.mouse(event),
         Input::Paste(text) => model.paste(&text),
         Input::Clock(now_ms) => model.now_ms = now_ms,
@@ -135,9 +147,10 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
             model.host = None;
         }
         Input::Event(event) => {
+            let news = model.lists.is_news(&event);
             model.apply(&event);
-            if matches!(event.kind, EventKind::ImageChanged { .. }) {
-                return vec![Effect::Images];
+            if news && matches!(event.kind, EventKind::ImageChanged { .. }) {
+                return model.ask_for_images();
             }
         }
         Input::Tick(tick) => model.tick(*tick),
@@ -158,16 +171,49 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
         Input::Failed(problem) => model.tell(problem),
         Input::Refused(problem, form) => model.refused(problem, *form),
         Input::Ports(vm, ports) => drop(model.ports.insert(vm, ports)),
-        Input::Forwarded(vm, port, at) => drop(model.forwards.insert((vm, port), at)),
+        Input::Forwarded(vm, port, at) => drop(model.forwards.insert((vm, port), Some(at))),
+        Input::NotForwarded(vm, port, problem) => {
+            model.forwards.remove(&(vm, port));
+            model.tell(problem);
+        }
+        Input::Entrance(vm, found) => {
+            // Unless it was cancelled.
+            if model.entering.take_if(|entering| *entering == vm).is_some() {
+                model.notice = None;
+                match found {
+                    Ok(arguments) => return vec![Effect::Enter(arguments)],
+                    Err(problem) => model.tell(problem),
+                }
+            }
+        }
         Input::Doctor(found) => {
             model.examining = false;
             match found {
-                Ok(report) => model.doctor = Some(report),
+                Ok(report) => {
+                    // The head shows two of them, too.
+                    if let Some(head) = &mut model.dashboard {
+                        for shown in [&mut head.sudo, &mut head.kvm] {
+                            let new = report.checks.iter().find(|check| check.name == shown.name);
+                            *shown = new.unwrap_or(shown).clone();
+                        }
+                    }
+                    model.doctor = Some(report);
+                }
                 Err(problem) => model.tell(problem),
             }
         }
-        Input::Images(list) => {
-            model.images = list.into_iter().map(|info| (info.image.id.clone(), info)).collect();
+        Input::Images(found) => {
+            let again = std::mem::take(&mut model.images_asked) == Asked::Again;
+            match found {
+                Ok(list) => {
+                    let row = |info: ImageInfo| (info.image.id.clone(), info);
+                    model.images = list.into_iter().map(row).collect();
+                }
+                Err(problem) => model.tell(problem),
+            }
+            if again {
+                return model.ask_for_images();
+            }
         }
         Input::Log(vm, bytes) => {
             if let Some(log) = model.log.as_mut().filter(|log| log.vm == vm) {
@@ -185,10 +231,20 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
 
 impl Model {
     fn key(&mut self, event: KeyEvent) -> Vec<Effect> {
-        self.notice = None;
         if event.code == KeyCode::Char('c') && event.modifiers.contains(KeyModifiers::CONTROL) {
             return vec![Effect::Quit];
         }
+        if self.too_small {
+            let quits = event.code == KeyCode::Char('q');
+            return if quits { vec![Effect::Quit] } else { Vec::new() };
+        }
+        if self.entering.is_some() {
+            if event.code == KeyCode::Esc {
+                (self.entering, self.notice) = (None, None);
+            }
+            return Vec::new();
+        }
+        self.notice = None;
         if !self.dialogs.is_empty() {
             return self.dialog_key(event);
         }
@@ -212,6 +268,26 @@ impl Model {
             Some(action) => self.act(action),
             None => Vec::new(),
         }
+    }
+
+    /// Asks what images take; once more after the answer, if it was asked already.
+    fn ask_for_images(&mut self) -> Vec<Effect> {
+        if self.images_asked == Asked::No {
+            self.images_asked = Asked::Once;
+            return vec![Effect::Images];
+        }
+        self.images_asked = Asked::Again;
+        Vec::new()
+    }
+
+    /// Ends the forwards of VMs that are gone.
+    fn end_forwards(&mut self) -> Vec<Effect> {
+        let gone = |(vm, _): &&(VmId, u16)| !self.lists.vms.contains_key(vm);
+        let gone: Vec<_> = self.forwards.keys().filter(gone).cloned().collect();
+        for key in &gone {
+            self.forwards.remove(key);
+        }
+        gone.into_iter().map(|(vm, port)| Effect::EndForward(vm, port)).collect()
     }
 
     /// Asks once a run what listens in the VM at the cursor.

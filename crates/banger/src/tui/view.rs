@@ -32,9 +32,10 @@ const LEAST: (u16, u16) = (40, 10);
 pub fn view(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
     let area = frame.area();
     model.hits = Hits::default();
-    if area.width < LEAST.0 || area.height < LEAST.1 {
+    model.too_small = area.width < LEAST.0 || area.height < LEAST.1;
+    if model.too_small {
         let text = format!(
-            "banger needs {} × {}\nhere are {} × {}",
+            "banger needs {} × {}\nhere are {} × {}\nq quits",
             LEAST.0, LEAST.1, area.width, area.height
         );
         frame.render_widget(Paragraph::new(text), area);

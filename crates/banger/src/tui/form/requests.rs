@@ -16,7 +16,16 @@ use crate::tui::model::Model;
 const SUITE: &str = "bookworm";
 
 impl Form {
-    /// What is asked for; nothing if a field makes no sense.
+    /// Why nothing is asked for, though no field is wrong.
+    #[must_use]
+    pub fn no_request(&self, model: &Model) -> String {
+        match self.vm(model) {
+            Some(vm) => format!("nothing was changed: {} stays as it is", vm.name),
+            None => format!("{}: the VM is gone", self.title),
+        }
+    }
+
+    /// What is asked for; nothing if a field makes no sense, or there is nothing to do.
     pub(super) fn asked(&self, model: &Model) -> Option<Request> {
         let name = self.name().ok()?;
         match &self.purpose {
@@ -26,7 +35,8 @@ impl Form {
                 Some(Request::new(what, Method::POST, "/v1/vms").body(&self.creation(model)?))
             }
             Purpose::Rename(vm) => {
-                let change = ChangeVm { name: Some(name?), ..ChangeVm::default() };
+                let name = name.filter(|name| self.vm(model).is_some_and(|vm| vm.name != *name))?;
+                let change = ChangeVm { name: Some(name), ..ChangeVm::default() };
                 Some(
                     Request::new(&self.title, Method::PATCH, format!("/v1/vms/{vm}")).body(&change),
                 )
@@ -40,11 +50,12 @@ impl Form {
                     disk: self.size(Id::Disk).ok()?.filter(|size| *size != now.disk),
                     ..ChangeVm::default()
                 };
-                Some(
-                    Request::new(&self.title, Method::PATCH, format!("/v1/vms/{vm}")).body(&change),
-                )
+                let path = format!("/v1/vms/{vm}");
+                (change != ChangeVm::default())
+                    .then(|| Request::new(&self.title, Method::PATCH, path).body(&change))
             }
             Purpose::Promote(vm) => {
+                self.vm(model)?;
                 let copy = MakeImage::Vm(CopyVm { vm: vm.to_string(), name: name? });
                 Some(Request::new(&self.title, Method::POST, "/v1/images").body(&copy))
             }

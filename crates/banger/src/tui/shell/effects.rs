@@ -6,11 +6,14 @@ use banger_core::doctor::DoctorReport;
 use banger_core::id::VmId;
 use banger_core::operation::Operation;
 use banger_core::vm::Vm;
-use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+use banger_exec::{Command, HostRunner, Interactive, Runner as _, Tool, Tools};
 use banger_wire::{Client, StatusCode, WireError};
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -29,12 +32,13 @@ pub struct Outside {
     client: Client,
     to: mpsc::Sender<Input>,
     log: Option<AbortHandle>,
+    forwards: HashMap<(VmId, u16), AbortHandle>,
 }
 
 impl Outside {
     /// That of a daemon; what comes of it goes `to` the model.
     pub fn new(client: Client, to: mpsc::Sender<Input>) -> Self {
-        Self { client, to, log: None }
+        Self { client, to, log: None, forwards: HashMap::new() }
     }
 
     /// Does something, and does not wait for it.
@@ -55,10 +59,8 @@ impl Outside {
                 Input::Doctor(report.map_err(|error| problem("doctor", error.into())))
             }),
             Effect::Images => self.spawn(async move {
-                match client.get::<Vec<ImageInfo>>("/v1/images").await {
-                    Ok(list) => Input::Images(list),
-                    Err(error) => Input::Failed(problem("list images", error.into())),
-                }
+                let list = client.get::<Vec<ImageInfo>>("/v1/images").await;
+                Input::Images(list.map_err(|error| problem("list images", error.into())))
             }),
             Effect::OpenLog(vm) => {
                 self.close_log();
@@ -67,14 +69,27 @@ impl Outside {
             }
             Effect::CloseLog => self.close_log(),
             Effect::Forward(vm, port, then) => {
-                let to = self.to.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = keep_forwarding(client, vm, port, then, &to).await {
+                let (to, key) = (self.to.clone(), (vm.clone(), port));
+                let forward = tokio::spawn(async move {
+                    let kept = keep_forwarding(client, vm.clone(), port, then, &to).await;
+                    if let Err(error) = kept {
+                        let problem = problem("forward a port", error);
                         // Whoever left does not want to know.
-                        let _ = to.send(Input::Failed(problem("forward a port", error))).await;
+                        let _ = to.send(Input::NotForwarded(vm, port, problem)).await;
                     }
                 });
+                self.forwards.insert(key, forward.abort_handle());
             }
+            Effect::EndForward(vm, port) => {
+                if let Some(forward) = self.forwards.remove(&(vm, port)) {
+                    forward.abort();
+                }
+            }
+            Effect::Ssh(vm) => self.spawn(async move {
+                let command = ssh::command(&client, vm.as_str(), &[], true).await;
+                let arguments = command.map(|command| command.arguments().to_vec());
+                Input::Entrance(vm, arguments.map_err(|error| problem("ssh", error)))
+            }),
             Effect::Open(url) => self.spawn(open(url)),
             Effect::StartDaemon => self.spawn(async move {
                 match daemon::connect().await {
@@ -83,7 +98,7 @@ impl Outside {
                 }
             }),
             // These need the terminal.
-            Effect::Quit | Effect::Ssh(_) | Effect::Copy(_) => {}
+            Effect::Quit | Effect::Enter(_) | Effect::Copy(_) => {}
         }
     }
 
@@ -100,27 +115,31 @@ impl Outside {
             log.abort();
         }
     }
+}
 
-    /// Runs SSH on the terminal, to its end; what to tell of it.
-    pub async fn ssh(&self, vm: &VmId) -> Option<Input> {
-        let entered = async {
-            let command = ssh::command(&self.client, vm.as_str(), &[], true).await?;
-            // The daemon is heard, and ports are forwarded, meanwhile.
-            let run = move || banger_exec::interactive(&Tools::discover(), &command);
-            let ended = tokio::task::spawn_blocking(run).await;
-            Ok(ended.map_err(|error| CommandError::new(error.to_string()))??)
-        };
-        match entered.await {
-            // 255 is SSH's own failure (ssh(1)); others are what was last run in there.
-            Ok(status) if status.code() == Some(255) => {
-                let message = "ssh could not enter the VM, or the connection broke";
-                let remedy =
-                    Some("see its console (key l), and try: banger vm ssh NAME".to_owned());
-                Some(Input::Failed(Problem::new("ssh", message, remedy)))
+/// Runs SSH on the terminal, to its end; what to tell of it. It is ended if this is dropped.
+pub async fn ssh(arguments: Vec<OsString>) -> Option<Input> {
+    let entered = async {
+        let mut children = signal(SignalKind::child())?;
+        let command = Command::new(Tool::Ssh).args(arguments);
+        let mut ssh = Interactive::start(&Tools::discover(), &command)?;
+        loop {
+            if let Some(status) = ssh.ended()? {
+                return Ok(status);
             }
-            Ok(_) => None,
-            Err(error) => Some(Input::Failed(problem("ssh", error))),
+            // The daemon is heard, and ports are forwarded, meanwhile.
+            children.recv().await;
         }
+    };
+    match entered.await {
+        // 255 is SSH's own failure (ssh(1)); others are what was last run in there.
+        Ok(status) if status.code() == Some(255) => {
+            let message = "ssh could not enter the VM, or the connection broke";
+            let remedy = Some("see its console (key l), and try: banger vm ssh NAME".to_owned());
+            Some(Input::Failed(Problem::new("ssh", message, remedy)))
+        }
+        Ok(_) => None,
+        Err(error) => Some(Input::Failed(problem("ssh", error))),
     }
 }
 

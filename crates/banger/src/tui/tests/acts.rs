@@ -43,7 +43,7 @@ fn a_vm_is_made_by_filling_in_a_form() {
 fn acts_are_for_the_line_or_for_all_that_are_marked() {
     let mut scene = Scene::usual((100, 30));
     // ci, dev, scratch: by name.
-    scene.keys("s").keys("j").keys("S").keys("r");
+    scene.keys("s").keys("j").keys("Sx").keys("nSy").keys("ry");
     insta::assert_snapshot!(asked(&mut scene).join("\n"), @r#"
     start ci: POST /v1/vms/0000000000000002/start {"wait":"ready"}
     stop dev: POST /v1/vms/0000000000000001/stop

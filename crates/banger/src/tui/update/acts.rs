@@ -223,8 +223,9 @@ impl Model {
                 let text = "with all that is on the work disk; there is no way back".to_owned();
                 (text, Some(word))
             }
-            Deed::Stop | Deed::Restart if meant.len() > 1 => (String::new(), None),
-            _ => {
+            Deed::Stop => ("what runs in there ends".to_owned(), None),
+            Deed::Restart => ("what runs in there ends, and begins anew".to_owned(), None),
+            Deed::Start => {
                 self.marked.clear();
                 return requests.into_iter().map(Effect::Send).collect();
             }
@@ -274,7 +275,10 @@ impl Model {
     }
 
     fn enter(&mut self) -> Vec<Effect> {
-        self.must_run("ssh").map(|vm| Effect::Ssh(vm.id)).into_iter().collect()
+        let Some(vm) = self.must_run("ssh") else { return Vec::new() };
+        self.notice = Some(format!("entering {} … (Esc leaves it)", vm.name));
+        self.entering = Some(vm.id.clone());
+        vec![Effect::Ssh(vm.id)]
     }
 
     fn open_log(&mut self) -> Vec<Effect> {

@@ -58,13 +58,15 @@ impl Model {
             }
             Dialog::Form(mut form) => {
                 if form.key(event) {
-                    let errors = form.errors(self);
                     if let Some(request) = form.request(self) {
                         let form = Some(Box::new(form));
                         return vec![Effect::Send(Request { form, ..request })];
                     }
-                    // To what is wrong.
-                    form.focus = errors.iter().position(Option::is_some).unwrap_or(form.focus);
+                    let Some(wrong) = form.errors(self).iter().position(Option::is_some) else {
+                        self.notice = Some(form.no_request(self));
+                        return Vec::new();
+                    };
+                    form.focus = wrong;
                 }
                 self.dialogs.push(Dialog::Form(form));
             }
@@ -90,16 +92,26 @@ impl Model {
             KeyCode::Char('q') => return Vec::new(),
             _ => None,
         };
-        let effect = then.zip(known.get(list.at)).map(|(then, port)| {
-            let url = self.url(&list.vm, port.port);
-            match (url, then) {
-                (Some(url), Then::Open) => Effect::Open(url),
-                (Some(url), Then::Copy) => Effect::Copy(url),
-                (None, then) => Effect::Forward(list.vm.clone(), port.port, then),
+        let effect = then.zip(known.get(list.at)).and_then(|(then, port)| {
+            match (self.url(&list.vm, port.port), then) {
+                (Some(url), Then::Open) => Some(Effect::Open(url)),
+                (Some(url), Then::Copy) => Some(Effect::Copy(url)),
+                (None, then) => self.forward(&list.vm, port.port, then),
             }
         });
         self.dialogs.push(Dialog::Ports(list));
         effect.into_iter().collect()
+    }
+
+    /// Forwards a port, unless that was asked for already.
+    fn forward(&mut self, vm: &VmId, port: u16, then: Then) -> Option<Effect> {
+        let key = (vm.clone(), port);
+        if self.forwards.contains_key(&key) {
+            self.notice = Some(format!("port {port} is being forwarded"));
+            return None;
+        }
+        self.forwards.insert(key, None);
+        Some(Effect::Forward(vm.clone(), port, then))
     }
 
     /// The ports of a guest that are known, each once.
@@ -115,7 +127,7 @@ impl Model {
     /// Where a port of a guest is reached from here, if it is.
     #[must_use]
     pub fn url(&self, vm: &VmId, port: u16) -> Option<String> {
-        if let Some(at) = self.forwards.get(&(vm.clone(), port)) {
+        if let Some(Some(at)) = self.forwards.get(&(vm.clone(), port)) {
             return Some(format!("http://{at}"));
         }
         let lease = self.lists.vms.get(vm)?.lease.as_ref()?;
