@@ -151,3 +151,22 @@ fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use crossterm::event::{KeyModifiers, MouseButton};
+
+    use super::*;
+
+    #[test]
+    fn a_mouse_that_only_moves_is_no_input() {
+        let left = MouseButton::Left;
+        let taken = |kind| {
+            let mouse = MouseEvent { kind, column: 1, row: 1, modifiers: KeyModifiers::NONE };
+            of_terminal(Event::Mouse(mouse)).is_some()
+        };
+        let kinds =
+            [Kind::Moved, Kind::Drag(left), Kind::Up(left), Kind::Down(left), Kind::ScrollUp];
+        assert_eq!(kinds.map(taken), [false, false, false, true, true]);
+    }
+}
