@@ -155,12 +155,16 @@ fn plain(name: &str) -> Value {
 #[test]
 fn the_api_is_as_it_is_described() {
     let banger = Sandbox::new(As::Me);
+    banger.configure("web_listen = \"127.0.0.1:0\"\n");
     banger.ok(&["daemon", "start"]);
     let api = Api::new(&banger);
 
     let daemon = api.get("/v1/daemon");
     assert_eq!((&daemon["operations"], &daemon["running"]), (&json!(0), &json!(0)));
     assert!(!api.get("/v1/doctor")["checks"].as_array().unwrap().is_empty());
+    let login = api.call("post", "/v1/web/login", Value::Null, 200);
+    let home = daemon["web"]["url"].as_str().unwrap();
+    assert!(login["url"].as_str().unwrap().starts_with(&format!("{home}login?token=")), "{login}");
     assert_eq!(api.get("/v1/leftovers"), json!([]));
     assert_eq!(api.call("post", "/v1/leftovers/release", Value::Null, 200), json!([]));
     let images = api.get("/v1/images");

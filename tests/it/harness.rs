@@ -2,6 +2,7 @@
 
 mod alpine;
 mod base;
+mod browser;
 mod lab;
 mod plain;
 mod process;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 pub use alpine::{RELEASE as ALPINE_RELEASE, alpine_mirror, alpine_mirror_with_musl};
 pub use base::{Stock, copy_tree};
+pub use browser::Browser;
 pub use lab::Lab;
 pub use plain::{Plain, tool};
 pub use process::Ran;

@@ -13,12 +13,12 @@ const PLAIN: [&str; 5] = ["--no-opencode", "--network", "none", "--memory", "512
 
 /// What the daemon holds.
 #[derive(Debug)]
-struct Held {
-    descriptors: usize,
-    rss_kib: u64,
+pub struct Held {
+    pub descriptors: usize,
+    pub rss_kib: u64,
 }
 
-fn held(banger: &Sandbox) -> Held {
+pub fn held(banger: &Sandbox) -> Held {
     let proc = format!("/proc/{}", banger.daemon_pid());
     let status = fs::read_to_string(format!("{proc}/status")).unwrap();
     let rss = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

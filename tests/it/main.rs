@@ -32,6 +32,7 @@ mod tui;
 mod vm_life;
 mod vm_recovery;
 mod void;
+mod web;
 
 /// A file that is not named above would never run.
 #[test]

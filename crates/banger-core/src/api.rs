@@ -146,6 +146,9 @@ pub struct DaemonStatus {
     /// Whether what needs root can be done; only where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sudo: Option<Sudo>,
+    /// The web console; none where it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub web: Option<WebConsole>,
 }
 
 /// Whether `banger-helper` can be run by `sudo`, without a password.
@@ -156,6 +159,26 @@ pub struct Sudo {
     /// Why it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+/// Where the web console is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebConsole {
+    /// Its URL; none if it is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// Why it is not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// `POST /v1/web/login`: a way into the web console, for one browser and a short time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebLogin {
+    /// The URL to open. It is good once: who has it is you.
+    pub url: String,
+    /// For how long it is good, in seconds.
+    pub expires_in_s: u64,
 }
 
 /// `GET /v1/leftovers` and `POST /v1/leftovers/release`: something on the host that is recognisably

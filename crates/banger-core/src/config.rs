@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::net::{DNS_MAX, HOST_PORTS_MAX, check_subnet};
 use crate::size::Size;
 use crate::vm::Vmm;
+use crate::web::WebListen;
 
 /// Every key, what it means, and an example; in the order they are shown.
 pub const KEYS: &[(&str, &str, &str)] = &[
@@ -39,6 +40,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "ready_seconds",
         "how long a start may take to reach each readiness stage; 60 with KVM, 240 without",
         "240",
+    ),
+    (
+        "web_listen",
+        "where the web console listens, an address of loopback with a port (0: any), or off",
+        "\"127.0.0.1:7777\"",
     ),
 ];
 
@@ -78,6 +84,8 @@ pub struct Config {
     /// none is 60 with KVM and 240 without.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_seconds: Option<u64>,
+    /// Where the web console listens.
+    pub web_listen: WebListen,
 }
 
 impl Default for Config {
@@ -95,6 +103,7 @@ impl Default for Config {
             dns: None,
             host_ports: Vec::new(),
             ready_seconds: None,
+            web_listen: WebListen::default(),
         }
     }
 }
@@ -242,6 +251,13 @@ mod tests {
         insta::assert_snapshot!(why("dns = []"), @"'dns' must name 1 to 3 servers");
         insta::assert_snapshot!(why("host_ports = [0]"), @"'host_ports' must be at most 64 ports, none of them 0");
         insta::assert_snapshot!(why("ssh_key = \"key\""), @"'ssh_key' must be an absolute path");
+        insta::assert_snapshot!(why("web_listen = \"0.0.0.0:80\""), @r#"
+        TOML parse error at line 1, column 14
+          |
+        1 | web_listen = "0.0.0.0:80"
+          |              ^^^^^^^^^^^^
+        the web console cannot listen at '0.0.0.0:80': write an address of loopback with a port, such as 127.0.0.1:7777 or [::1]:7777, or off; from elsewhere, reach it by 'ssh -L'
+        "#);
         insta::assert_snapshot!(why("vmm = \"xen\""), @r#"
         TOML parse error at line 1, column 7
           |

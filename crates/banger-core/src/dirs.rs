@@ -95,6 +95,12 @@ impl Dirs {
         self.run.join("bangerd.sock")
     }
 
+    /// A page that leads a browser into the web console; a local file, as its URL is a secret.
+    #[must_use]
+    pub fn login_page(&self) -> PathBuf {
+        self.run.join("login.html")
+    }
+
     /// The folder of all images.
     #[must_use]
     pub fn images(&self) -> PathBuf {

@@ -17,7 +17,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 use crate::{Command, ExecError, Tools};
 
 #[expect(clippy::disallowed_types, reason = "the one crate that runs programs")]
-type Process = std::process::Command;
+pub(crate) type Process = std::process::Command;
 
 /// What a program gets of our environment: without a proxy's address apt
 /// reaches nothing in some networks.
@@ -141,7 +141,7 @@ fn become_them(process: &mut Process, identity: &Identity) {
     unsafe { process.pre_exec(set) };
 }
 
-fn inherited(tools: &Tools, command: &Command) -> Result<Process, ExecError> {
+pub(crate) fn inherited(tools: &Tools, command: &Command) -> Result<Process, ExecError> {
     let program = tools.path(command.tool())?;
     #[expect(clippy::disallowed_methods, reason = "the one crate that runs programs")]
     let mut process = Process::new(program);
@@ -174,6 +174,14 @@ impl Interactive {
     /// That of waitpid(2).
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.try_wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// That of waitpid(2).
+    pub fn wait(mut self) -> io::Result<ExitStatus> {
+        self.0.wait()
     }
 }
 

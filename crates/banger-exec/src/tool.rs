@@ -50,6 +50,7 @@ tools! {
     Busctl "busctl" "systemd" "units of systemd's for VMs";
     Cargo "cargo" "cargo" "building banger itself";
     Cp "cp" "coreutils" "copying a disk, in 'bench create --by-hand'";
+    Chromedriver "chromedriver" "chromium-driver" "driving a browser, in tests";
     Curl "curl" "curl" "walking the API, in tests";
     Debugfs "debugfs" "e2fsprogs" "reading and patching ext4 images without mounting them";
     Dmsetup "dmsetup" "dmsetup" "root disks by the device mapper";
@@ -77,7 +78,7 @@ tools! {
     Umoci "umoci" "umoci" "making and unpacking images, in tests";
     Unshare "unshare" "util-linux" "a user namespace in which an ordinary user can own a root file system";
     VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "reaching the agent in VMs (vsock for QEMU without kernel support)";
-    XdgOpen "xdg-open" "xdg-utils" "showing a VM's port in the browser, from the TUI";
+    XdgOpen "xdg-open" "xdg-utils" "opening the web console, or a VM's port, in a browser";
     GuestReboot "reboot" "the guest's init" "shutting a guest down from inside";
     GuestInit "init" "the guest's init" "handing over from the initramfs";
     GuestProvision "provision" "the image" "finishing a root in a boot of its own";

@@ -80,8 +80,35 @@ async fn connection(world: &WorldRef, path: &Path, stream: UnixStream) -> io::Re
             end(world, &vmm);
             Ok(())
         }
+        (Some("GET"), Some(path)) if path.starts_with("/stream/") => echo(&mut stream).await,
         _ => stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await,
     }
+}
+
+/// A server on any port of the guest, which answers what it was asked, and tries to set cookies; a
+/// WebSocket gets back what it sends.
+async fn echo(stream: &mut BufReader<UnixStream>) -> io::Result<()> {
+    let upgraded = format!("Connection: upgrade\r\nUpgrade: {}\r\n\r\n", agent::STREAM_PROTOCOL);
+    stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n").await?;
+    stream.write_all(upgraded.as_bytes()).await?;
+    let mut asked = String::new();
+    loop {
+        match line(stream).await? {
+            end if end.is_empty() => break,
+            next => asked.push_str(&format!("{next}\n")),
+        }
+    }
+    if asked.to_ascii_lowercase().contains("\nupgrade: websocket\n") {
+        let switched = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(switched).await?;
+        let (mut from, mut to) = tokio::io::split(stream);
+        tokio::io::copy(&mut from, &mut to).await?;
+        return to.shutdown().await;
+    }
+    let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nSet-Cookie: a=1; Domain=localhost";
+    let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{asked}", asked.len());
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// The VMM, whose guest is up at once and rings, or boots badly.

@@ -6,6 +6,7 @@ pub mod agent;
 mod client;
 mod connect;
 mod events;
+pub mod relay;
 mod stream;
 
 pub use client::{Client, Reply, Upgraded};

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use bench::{Bench, BenchCreate, BenchList, BenchProxy, BenchStart};
 pub use guest::{Forward, Logs, Ports, Rename, ResizeOverlay, Set, Stats};
-pub use host::{Completions, Config, Doctor, Shell, SshConfig};
+pub use host::{Completions, Config, Doctor, Shell, SshConfig, Web};
 pub use image::{
     Build, BuildDebian, BuildFrom, BuildSigned, Distribution, Image, ImportImage, PromoteImage,
     PruneImages, PullImage, RegisterImage,
@@ -67,6 +67,9 @@ pub enum Command {
     /// Show the configuration
     #[command(subcommand, arg_required_else_help = true)]
     Config(Config),
+    /// Open the web console in a browser, logged in
+    #[command(after_help = host::WEB_HELP)]
+    Web(Web),
     /// Let ssh, scp, rsync and editors reach VMs as NAME.banger
     #[command(after_help = host::SSH_CONFIG_HELP)]
     SshConfig(SshConfig),

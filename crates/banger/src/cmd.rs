@@ -13,6 +13,7 @@ pub mod ssh;
 mod ssh_config;
 mod stats;
 pub mod vm;
+mod web;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Doctor(format) => doctor::run(format).await,
         Command::Bench(command) => bench::run(command).await,
         Command::Config(command) => config::run(command),
+        Command::Web(args) => web::run(args).await,
         Command::SshConfig(args) => ssh_config::run(args),
         Command::Completions(args) => {
             let called = std::env::args_os().next().unwrap_or_else(|| "banger".into());

@@ -11,7 +11,6 @@ mod follow;
 mod output;
 mod peer;
 mod ports;
-mod relay;
 mod render;
 mod signals;
 pub mod tui;

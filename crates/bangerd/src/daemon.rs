@@ -18,6 +18,7 @@ use crate::engine::{Engine, Parts};
 use crate::error::{FREE_SPACE, OpError};
 use crate::serve::api;
 use crate::serve::socket::{self, SocketError};
+use crate::serve::web::Console;
 use crate::store::{Store, StoreError};
 
 /// How long operations have to unwind when the daemon stops.
@@ -149,8 +150,13 @@ pub async fn run(dirs: Dirs) -> Result<(), DaemonError> {
         dirs.socket().display()
     );
     let stop = Arc::new(Notify::new());
-    let router = api::router(engine.clone(), stop.clone());
+    let web = Console::open(&engine).await;
+    let console = web.as_ref().map(|(console, _)| console.clone());
+    let router = api::router(engine.clone(), stop.clone(), console);
     tokio::spawn(socket::serve(listener, router));
+    if let Some((console, listener)) = web {
+        tokio::spawn(console.serve(listener));
+    }
     tokio::spawn(engine.clone().bound_logs());
     tokio::spawn(engine.clone().read_metrics());
     tokio::spawn(trim_memory());

@@ -19,9 +19,9 @@ pub mod vm;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use banger_core::api::{ApiError, ChangeVm, CreateVm, ErrorKind};
+use banger_core::api::{ApiError, ChangeVm, CreateVm, ErrorKind, WebConsole};
 use banger_core::config::Config;
 use banger_core::dirs::Dirs;
 use banger_core::id::{ImageId, OperationId, VmId};
@@ -85,6 +85,8 @@ struct Inner {
     network: tokio::sync::Mutex<()>,
     counted: Mutex<metrics::Counted>,
     ticks: usage::Ticks,
+    /// Where the web console is served, once that is known and unless it is off.
+    web: OnceLock<WebConsole>,
     /// Seconds since 1970-01-01 00:00 UTC.
     started_at: u64,
 }
@@ -106,9 +108,9 @@ impl Engine {
     /// An engine that knows no VM yet; [`reconcile`] brings in those that exist.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let (tasks, cancels, network, counted, ticks) = Default::default();
+        let (tasks, cancels, network, counted, ticks, web) = Default::default();
         let started_at = now();
-        Self(Arc::new(Inner { parts, tasks, cancels, network, counted, ticks, started_at }))
+        Self(Arc::new(Inner { parts, tasks, cancels, network, counted, ticks, web, started_at }))
     }
 
     /// Begins an operation of `kind`.

@@ -10,3 +10,4 @@ pub mod openapi;
 mod operations;
 pub mod socket;
 mod vms;
+pub mod web;

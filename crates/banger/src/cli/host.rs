@@ -54,6 +54,25 @@ pub enum Config {
     Path,
 }
 
+/// Below the help of `web`.
+pub const WEB_HELP: &str = "\
+Examples:
+  banger web
+  banger web --no-open
+  banger web --json
+
+The URL lets one browser in, once, and for two minutes. The console is served on this machine only;
+from another one, reach it by: ssh -L 7777:127.0.0.1:7777 HOST";
+
+#[derive(Debug, Args)]
+pub struct Web {
+    /// Print the URL, and open no browser
+    #[arg(long)]
+    pub no_open: bool,
+    #[command(flatten)]
+    pub format: Format,
+}
+
 /// Below the help of `ssh-config`.
 pub const SSH_CONFIG_HELP: &str = "\
 Examples:

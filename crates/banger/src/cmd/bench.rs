@@ -22,8 +22,8 @@ use banger_wire::agent::AgentClient;
 use crate::cli::{Bench, BenchProxy};
 use crate::error::CommandError;
 use crate::follow::OK;
-use crate::relay::{Linger, relay};
 use crate::signals::End;
+use banger_wire::relay::{Linger, relay};
 
 /// How long the agent may take to open a stream, and the guest to be silent.
 const PROXY_LIMIT: Duration = Duration::from_secs(10);

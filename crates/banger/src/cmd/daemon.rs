@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use banger_core::api::{DaemonStatus, Sudo};
+use banger_core::api::{DaemonStatus, Sudo, WebConsole};
 
 use crate::cli::Daemon;
 use crate::daemon;
@@ -57,8 +57,15 @@ fn describe(status: Option<&DaemonStatus>) -> String {
         // A daemon of an older build does not tell.
         _ => "not known".to_owned(),
     };
+    let web = match &status.web {
+        None => "off".to_owned(),
+        Some(WebConsole { url: Some(url), .. }) => format!("{url} (enter it with: banger web)"),
+        Some(WebConsole { why, .. }) => {
+            format!("not served: {}", why.as_deref().unwrap_or("nobody knows why"))
+        }
+    };
     format!(
-        "version     {} {}\npid         {}\nVMs running {}\noperations  {}\nKVM         {kvm}\nsudo        {sudo}",
+        "version     {} {}\npid         {}\nVMs running {}\noperations  {}\nKVM         {kvm}\nsudo        {sudo}\nweb console {web}",
         status.version, status.build, status.pid, status.running, status.operations
     )
 }

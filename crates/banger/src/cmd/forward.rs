@@ -19,9 +19,9 @@ use crate::cmd::guest::{agent, running};
 use crate::error::{CommandError, chain};
 use crate::follow::OK;
 use crate::ports::Ports;
-use crate::relay::{Linger, relay};
 use crate::signals::End;
 use crate::{daemon, output, peer};
+use banger_wire::relay::{Linger, relay};
 
 /// How many connections are carried at a time. The agent takes 256, and some
 /// must be left: by them the VM is stopped, too.

@@ -14,8 +14,8 @@ use crate::cmd::guest::{agent, running};
 use crate::daemon;
 use crate::error::CommandError;
 use crate::follow::OK;
-use crate::relay::{Linger, relay};
 use crate::signals::End;
+use banger_wire::relay::{Linger, relay};
 
 /// How long the guest may be silent after our input has ended.
 const LINGER: Duration = Duration::from_secs(10);

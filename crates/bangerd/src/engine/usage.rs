@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use banger_core::api::{ApiError, DaemonStatus, DiskUse, ErrorKind, Stats, Sudo};
+use banger_core::api::{ApiError, DaemonStatus, DiskUse, ErrorKind, Stats, Sudo, WebConsole};
 use banger_core::dashboard::{Dashboard, HostUse, Tick, VmStats};
 use banger_core::dirs::vm_files;
+use banger_core::doctor::Check;
 use banger_core::id::VmId;
 use banger_core::resource::ProcessId;
 use banger_core::size::Size;
@@ -56,7 +57,14 @@ impl Engine {
             last_event: *self.store.watch().borrow(),
             kvm: self.kvm,
             sudo: asked.map(sudo),
+            web: self.0.web.get().cloned(),
         }
+    }
+
+    /// Tells where the web console is served, once.
+    pub(crate) fn serves_web(&self, web: WebConsole) {
+        // There is one console a daemon.
+        let _ = self.0.web.set(web);
     }
 
     /// The daemon, its host, and what VMs take of it.
@@ -66,12 +74,24 @@ impl Engine {
     pub async fn dashboard(&self) -> Result<Dashboard, ApiError> {
         let ready = self.ready().await?;
         let daemon = self.status(Some(&ready));
+        let [kvm, sudo] = self.checked(ready).await?;
+        Ok(Dashboard { daemon, kvm, sudo, host: self.tick().await?.host })
+    }
+
+    /// Whether KVM and sudo work, and what to do if not.
+    pub(crate) async fn essentials(&self) -> Result<[Check; 2], ApiError> {
+        self.checked(self.ready().await?).await
+    }
+
+    async fn checked(&self, ready: Result<Ready, AskError>) -> Result<[Check; 2], ApiError> {
         let dirs = self.dirs.clone();
-        let looked = blocking(move || Ok(crate::doctor::essentials(&dirs, ready)));
-        let internal = |error: OpError| ApiError::new(ErrorKind::Internal, chain(&error));
-        let [kvm, sudo] = looked.await.map_err(internal)?;
-        let tick = self.look(&mut Before::new()).await.map_err(internal)?;
-        Ok(Dashboard { daemon, kvm, sudo, host: tick.host })
+        let looked = blocking(move || Ok(crate::doctor::essentials(&dirs, ready))).await;
+        looked.map_err(internal)
+    }
+
+    /// What VMs take now; of CPUs nobody knows, for that takes two looks.
+    pub(crate) async fn tick(&self) -> Result<Tick, ApiError> {
+        self.look(&mut Before::new()).await.map_err(internal)
     }
 
     /// What VMs take, once a second from now on.
@@ -173,4 +193,8 @@ impl Engine {
         *before = after;
         Ok(Tick { at_ms: now_ms(), host, vms })
     }
+}
+
+fn internal(error: OpError) -> ApiError {
+    ApiError::new(ErrorKind::Internal, chain(&error))
 }

@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::engine::Engine;
+use crate::serve::web::Console;
 use crate::serve::{daemon, events, images, inspect, openapi, operations, vms};
 
 /// What this daemon was built from (see `build.rs`).
@@ -35,16 +36,18 @@ pub struct Shared {
     pub engine: Engine,
     /// Ends the daemon.
     pub stop: Arc<Notify>,
+    /// The web console, if it is served.
+    pub web: Option<Console>,
 }
 
 /// The routes, ready to be served.
-pub fn router(engine: Engine, stop: Arc<Notify>) -> Router {
+pub fn router(engine: Engine, stop: Arc<Notify>, web: Option<Console>) -> Router {
     let (router, _) = described().split_for_parts();
     router
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(BODY_SIZE))
-        .with_state(Shared { engine, stop })
+        .with_state(Shared { engine, stop, web })
 }
 
 /// The routes with their description: one cannot be without the other.
@@ -54,6 +57,7 @@ pub(super) fn described() -> OpenApiRouter<Shared> {
         .routes(routes!(daemon::show_dashboard))
         .routes(routes!(events::watch_stats))
         .routes(routes!(daemon::stop_daemon))
+        .routes(routes!(daemon::invite_browser))
         .routes(routes!(daemon::doctor))
         .routes(routes!(openapi::show_openapi))
         .routes(routes!(daemon::list_leftovers))

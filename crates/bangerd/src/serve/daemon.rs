@@ -3,7 +3,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use banger_core::api::{ApiError, DaemonStatus, ErrorKind, Leftover, StopDaemon};
+use banger_core::api::{
+    ApiError, DaemonStatus, ErrorKind, Leftover, StopDaemon, WebConsole, WebLogin,
+};
 use banger_core::dashboard::Dashboard;
 use banger_core::doctor::{Check, DoctorReport};
 use serde::Deserialize;
@@ -53,11 +55,24 @@ pub(super) async fn show_dashboard(State(shared): State<Shared>) -> Reply<Json<D
 )]
 pub(super) async fn doctor(State(shared): State<Shared>) -> Reply<Json<DoctorReport>> {
     let leftovers = shared.engine.leftovers().await?;
+    let web = shared.engine.status(None).web;
     let look = tokio::task::spawn_blocking(move || crate::doctor::report(&shared.engine.dirs));
     let failed = |e: JoinError| ApiError::new(ErrorKind::Internal, e.to_string());
     let mut report = look.await.map_err(failed)?;
     report.checks.push(behind(&leftovers));
+    report.checks.push(web_console(web));
     Ok(Json(report))
+}
+
+fn web_console(web: Option<WebConsole>) -> Check {
+    const NAME: &str = "web console";
+    match web {
+        None => Check::ok(NAME, "off"),
+        Some(WebConsole { url: Some(url), .. }) => Check::ok(NAME, url),
+        Some(WebConsole { why, .. }) => Check::warning(NAME, why.unwrap_or_default()).remedy(
+            "set 'web_listen' to a free port, or to 127.0.0.1:0, then: banger daemon restart",
+        ),
+    }
 }
 
 fn behind(leftovers: &[Leftover]) -> Check {
@@ -68,6 +83,24 @@ fn behind(leftovers: &[Leftover]) -> Check {
     let all: Vec<_> = leftovers.iter().map(|leftover| leftover.what.as_str()).collect();
     Check::warning(NAME, format!("{}: no VM has them", all.join(", ")))
         .remedy("banger doctor --fix")
+}
+
+/// A URL that lets one browser into the web console
+///
+/// It is good once, and for two minutes.
+#[utoipa::path(
+    post, path = "/v1/web/login", tag = "daemon",
+    responses((status = 200, description = "The URL", body = WebLogin), Conflict)
+)]
+pub(super) async fn invite_browser(State(shared): State<Shared>) -> Reply<Json<WebLogin>> {
+    let Some(console) = &shared.web else {
+        let off = "the web console is off".to_owned();
+        let why = shared.engine.status(None).web.and_then(|web| web.why).unwrap_or(off);
+        let refusal = ApiError::new(ErrorKind::Conflict, why);
+        let remedy = "set 'web_listen' in the configuration, then: banger daemon restart";
+        return Err(refusal.remedy(remedy).into());
+    };
+    Ok(Json(console.invite()))
 }
 
 /// What is banger's on this host, and no VM's

@@ -8,6 +8,7 @@ use banger_core::api::{ApiError, ChangeVm, CreateVm, ErrorKind, Secrets, SshAcce
 use banger_core::operation::Operation;
 use banger_core::vm::Vm;
 
+use crate::engine::Engine;
 use crate::engine::task::Wish;
 use serde::Deserialize;
 
@@ -193,15 +194,19 @@ pub(super) async fn show_ssh_access(
     Key(key): Key<VmKey>,
 ) -> Reply<Json<SshAccess>> {
     let vm = shared.engine.vm(&key.vm).await?.vm;
-    let engine = shared.engine.clone();
+    Ok(Json(ssh_access(&shared.engine, &vm).await?))
+}
+
+/// What it takes to enter a VM by SSH. The key is made if there is none yet.
+pub(super) async fn ssh_access(engine: &Engine, vm: &Vm) -> Result<SshAccess, ApiError> {
+    let used = engine.clone();
     let found = tokio::task::spawn_blocking(move || {
-        keys::client_key(engine.runner.as_ref(), &engine.dirs, &engine.config)
+        keys::client_key(used.runner.as_ref(), &used.dirs, &used.config)
     });
     let internal = |message: String| ApiError::new(ErrorKind::Internal, message);
     let found = found.await.map_err(|e| internal(e.to_string()))?;
     let (key, _) = found.map_err(|e| internal(crate::error::chain(&e)))?;
-    let dir = shared.engine.dirs.vm(vm.id.as_str());
-    Ok(Json(SshAccess::of(&vm.id, key, &dir)))
+    Ok(SshAccess::of(&vm.id, key, &engine.dirs.vm(vm.id.as_str())))
 }
 
 /// The passwords of a VM's services

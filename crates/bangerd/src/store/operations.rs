@@ -1,6 +1,6 @@
 //! Operations and their log of events.
 
-use banger_core::id::OperationId;
+use banger_core::id::{OperationId, VmId};
 use banger_core::image::Image;
 use banger_core::operation::{Event, EventKind, Operation, Outcome};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -91,6 +91,16 @@ pub fn list(db: &Connection, unfinished: bool) -> Result<Vec<Operation>, StoreEr
         "SELECT operation FROM operations WHERE finished = 0 OR NOT ?1 ORDER BY rowid DESC",
     )?;
     let rows = statement.query_map([unfinished], |row| row.get::<_, String>(0))?;
+    rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
+}
+
+/// The last operations on a VM, newest first.
+pub fn of_vm(db: &Connection, vm: &VmId) -> Result<Vec<Operation>, StoreError> {
+    let mut statement = db.prepare(
+        "SELECT operation FROM operations WHERE json_extract(operation, '$.vm') = ?1
+         ORDER BY rowid DESC LIMIT 20",
+    )?;
+    let rows = statement.query_map([vm.as_str()], |row| row.get::<_, String>(0))?;
     rows.map(|row| Ok(serde_json::from_str(&row?)?)).collect()
 }
 

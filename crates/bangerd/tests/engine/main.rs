@@ -12,3 +12,4 @@ mod data;
 mod faults;
 mod scene;
 mod watch;
+mod web;

@@ -108,7 +108,12 @@ impl Scene {
                 Vmm::Qemu => Root::NotReady,
                 Vmm::Firecracker => Root::Ready,
             }),
-            config: Config { ready_seconds: Some(20), vmm: self.vmm, ..Config::default() },
+            config: Config {
+                ready_seconds: Some(20),
+                vmm: self.vmm,
+                web_listen: "127.0.0.1:0".parse().unwrap(),
+                ..Config::default()
+            },
             agent: dirs.state.join("agent"),
             build: build(life),
             kvm: true,
