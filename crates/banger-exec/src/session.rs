@@ -175,6 +175,14 @@ impl Interactive {
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.0.try_wait()
     }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// That of waitpid(2).
+    pub fn wait(mut self) -> io::Result<ExitStatus> {
+        self.0.wait()
+    }
 }
 
 impl Drop for Interactive {
