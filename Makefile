@@ -3,15 +3,16 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CARGO ?= cargo
 BANGER ?= banger
-NAME ?=
-BUILD ?=
+# Not of the environment, which may have them for something else.
+IMAGE =
+OPTIONS =
 
 BIN = $(DESTDIR)$(PREFIX)/bin
 RULES = $(DESTDIR)$(PREFIX)/lib/udev/rules.d
 PROGRAMS = target/release/banger target/release/bangerd target/release/banger-helper \
 	target/agent/banger-agent
 
-NAMED = $(if $(NAME),--name $(NAME))
+NAMED = $(if $(IMAGE),--name $(IMAGE))
 
 help:
 	@echo 'make build      build the programs, optimised'
@@ -22,7 +23,7 @@ help:
 	@echo 'make test       everything CI runs'
 	@echo 'make alpine     make an image of Alpine, as `banger image build alpine` does;'
 	@echo '                step by step: make alpine-kernel alpine-rootfs alpine-register'
-	@echo '                (NAME=its-name, BUILD="options of banger image build alpine")'
+	@echo '                (IMAGE=its-name, OPTIONS="--package git ...")'
 	@echo 'make void       the same for Void Linux, with the same steps'
 
 build:
@@ -49,14 +50,17 @@ test:
 	script/test
 
 alpine void:
-	$(BANGER) image build $@ $(NAMED) $(BUILD)
+	$(BANGER) image build $@ $(NAMED) $(OPTIONS)
 
 alpine-kernel alpine-rootfs void-kernel void-rootfs:
-	$(BANGER) image build $(subst -, --step ,$@) $(NAMED) $(BUILD)
+	$(BANGER) image build $(subst -, --step ,$@) $(NAMED) $(OPTIONS)
 
 # What the image is made of was told to the steps before it.
 alpine-register void-register:
 	$(BANGER) image build $(subst -, --step ,$@) $(NAMED)
+
+# Steps come one after the other.
+.NOTPARALLEL:
 
 .PHONY: help build install uninstall demo test alpine alpine-kernel alpine-rootfs alpine-register \
 	void void-kernel void-rootfs void-register

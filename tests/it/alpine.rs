@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use banger_testkit::{Apk, ApkFile, ApkRepository, Mirror, Trouble};
 
-use crate::harness::{ALPINE_RELEASE as RELEASE, As, Sandbox, alpine_mirror};
+use crate::harness::{
+    ALPINE_RELEASE as RELEASE, As, Sandbox, alpine_mirror, alpine_mirror_with_musl,
+};
 
 const PLAIN: [&str; 6] = ["--no-opencode", "--memory", "512M", "--wait", "ssh", "--json"];
 
@@ -17,7 +19,7 @@ fn build<'a>(mirror: &'a Mirror, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 /// The file of the key by which the mirror signs.
-fn key(banger: &Sandbox) -> String {
+pub fn key(banger: &Sandbox) -> String {
     let key = banger.dir().join(ApkRepository::KEY);
     fs::write(&key, ApkRepository::PUBLIC).unwrap();
     key.display().to_string()
@@ -41,7 +43,7 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
     mirror.trouble(&cut, Some(Trouble::Cut(1 << 20)));
     let step = |step: &str, more: &[&str]| {
         let options = [&["--step", step, "--name", "alp"], more].concat();
-        banger.run(&[&["image", "build", "alpine", "--no-opencode"], &options[..]].concat())
+        banger.run(&[&["image", "build", "alpine"], &options[..]].concat())
     };
     let fails = |name: &str, more: &[&str]| {
         let ran = step(name, more);
@@ -54,7 +56,17 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
         assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
         (ran.stderr, ran.stdout.trim_end().to_owned())
     };
-    let of = ["--mirror", &mirror.url, "--key", &key, "--package", "hello", "--size", "1G"];
+    let of = [
+        "--mirror",
+        &mirror.url,
+        "--key",
+        &key,
+        "--package",
+        "hello",
+        "--size",
+        "1G",
+        "--no-opencode",
+    ];
     let (_, nothing) = fails("register", &[]);
     let (of_kernel, kernel) = does("kernel", &of);
     let (_, half) = fails("register", &[]);
@@ -121,7 +133,8 @@ fn an_image_of_alpines_packages_boots_and_is_provisioned() {
         "banger-agent\nbootstrap\n/bin/cal"
     );
     banger.ok(&["vm", "restart", "alp", "--wait", "ssh"]);
-    assert_eq!(exec("hello; cat /etc/hello"), "hello\n1.0-r0 /");
+    let owned = exec("hello; cat /etc/hello; stat -c %u:%g /usr/bin/hello");
+    assert_eq!(owned, "hello\n1.0-r0 /\n345:346");
     assert!(banger.ok(&["vm", "stop", "alp"]).contains("is stopped"));
     banger.ok(&["vm", "delete", "--yes", "alp"]);
     assert_eq!(banger.leftovers(), Vec::<String>::new());
@@ -242,4 +255,28 @@ fn what_a_mirror_has_wrong_is_refused_and_not_kept() {
     let resumed = format!("{path} from ");
     let asked = mirror.asked();
     assert_eq!(asked.iter().filter(|asked| asked.starts_with(&resumed)).count(), 1, "{asked:?}");
+}
+
+/// opencode's build for musl, where `BANGER_MUSL` names a folder with the loader of musl 1.2.4 or
+/// newer (`ld-musl-x86_64.so.1`), and with `libstdc++.so.6`, `libgcc_s.so.1` and what these need.
+#[test]
+fn opencode_runs_with_musl() {
+    let Some(libraries) = std::env::var_os("BANGER_MUSL") else { return };
+    let banger = Sandbox::bare(As::Me);
+    let folder = banger.dir().join("mirror");
+    fs::create_dir(&folder).unwrap();
+    alpine_mirror_with_musl(&folder, Path::new(&libraries));
+    let mirror = Mirror::start(&folder).unwrap();
+    let key = key(&banger);
+    banger.ok(&["image", "build", "alpine", "--mirror", &mirror.url, "--key", &key]);
+    banger.ok(&["vm", "create", "alp", "--image", "alpine"]);
+    println!("{}", banger.json(&["vm", "show", "alp"])["run"]["ready"]);
+    let exec = |script: &str| banger.ok(&["vm", "exec", "alp", "--", script]);
+    assert_eq!(exec("readlink /proc/$(pidof opencode)/exe"), "/usr/local/bin/opencode");
+    assert!(exec("grep -o ld-musl.* /proc/$(pidof opencode)/maps").contains("ld-musl-x86_64"));
+    let ports = banger.json(&["vm", "ports", "alp"]);
+    assert!(ports.to_string().contains("4096"), "{ports}");
+    banger.ok(&["vm", "restart", "alp"]);
+    println!("{}", banger.json(&["vm", "show", "alp"])["run"]["ready"]);
+    assert!(banger.ok(&["vm", "stop", "alp"]).contains("is stopped"));
 }

@@ -1,6 +1,6 @@
 //! A disk that is full, in every stage of an image build.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -8,7 +8,11 @@ use std::path::Path;
 use std::thread;
 
 use crate::full_disk::{MIB, SmallDisk};
-use crate::harness::{As, Sandbox};
+use banger_testkit::Mirror;
+
+use crate::alpine::key as alpine_key;
+use crate::harness::{As, Sandbox, alpine_mirror};
+use crate::void::Served;
 
 /// Installs packages in no time: a kernel, and a file that takes as much again when it is unpacked.
 fn install_packages(banger: &mut Sandbox, kernel: &Path) {
@@ -104,6 +108,63 @@ fn a_disk_that_is_full_stops_a_real_bootstrap_and_leaves_nothing() {
     let (stage, message) = build(&banger, &["--no-opencode"]).unwrap();
     assert_eq!(stage, "bootstrap", "{message}");
     assert!(disk.free() > 30 * MIB, "{} bytes are free", disk.free());
+    banger.ok(&["daemon", "stop"]);
+}
+
+/// In each stage of a build of signed packages: also in the boot that finishes its root.
+#[test]
+fn a_disk_that_is_full_stops_a_build_of_signed_packages_and_leaves_nothing() {
+    let banger = Sandbox::bare(As::Me);
+    let alpine = Mirror::start(&alpine_mirror()).unwrap();
+    let key = alpine_key(&banger);
+    let build = |words: &[&str]| -> Vec<String> {
+        let build = ["image", "build"].iter().chain(words);
+        build.chain(&["--no-opencode", "--size", "512M", "--json"]).map(|w| w.to_string()).collect()
+    };
+    let of_alpine = build(&["alpine", "--mirror", &alpine.url, "--key", &key]);
+    let void = Served::new(banger.dir());
+    let of_void = [void.build(), vec!["--json".to_owned()]].concat();
+    let state = banger.state("");
+    let Some(disk) = SmallDisk::mount(&banger, &state, 1024 * MIB) else { return };
+    let banger = banger;
+    banger.ok(&["daemon", "start"]);
+    let failed = |said: &str, left: u64| {
+        let lines = said.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let events: Vec<serde_json::Value> = lines.collect();
+        let last = events.last().unwrap();
+        assert_eq!(last["result"], "failed", "{left}: {last}");
+        let message = last["failure"]["message"].as_str().unwrap();
+        assert!(message.contains("No space left on device"), "{left}: {message}");
+        let remedy = last["failure"]["remedy"].as_str().unwrap_or_default();
+        assert!(remedy.starts_with("make room on that disk"), "{last}");
+        assert!(last["failure"]["rollback"].as_array().is_none_or(Vec::is_empty), "{last}");
+        assert_eq!(banger.leftovers(), Vec::<String>::new());
+        assert_eq!(fs::read_dir(state.join("images")).map_or(0, Iterator::count), 0);
+        assert!(disk.free() + MIB >= left, "{left}: {} bytes are free", disk.free());
+        let stage = events.iter().rfind(|event| event["event"] == "stage_started").unwrap();
+        stage["stage"].as_str().unwrap().to_owned()
+    };
+    let log = banger.dir().join("started.log");
+    let said = || fs::read_to_string(&log).unwrap_or_default();
+    for (build, expected) in [
+        (of_alpine, &["index", "kernel", "packages", "provision", "rootfs"][..]),
+        (of_void, &["kernel", "packages", "provision", "release", "rootfs"]),
+    ] {
+        let build: Vec<_> = build.iter().map(String::as_str).collect();
+        let mut stages = BTreeSet::new();
+        for left in [0, 20, 60, 120, 180].map(|mib| mib * MIB) {
+            disk.fill(left);
+            stages.insert(failed(&banger.run(&build).stdout, left));
+        }
+        disk.fill(1024 * MIB);
+        fs::write(&log, "").unwrap();
+        banger.start(&build);
+        banger.until("its VM boots", || said().contains(r#""stage":"boot""#));
+        disk.fill(0);
+        banger.until("it fails", || said().contains(r#""result":"#));
+        stages.insert(failed(&said(), 0));
+        assert_eq!(Vec::from_iter(stages), expected);
+    }
     banger.ok(&["daemon", "stop"]);
 }
 

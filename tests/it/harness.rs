@@ -20,7 +20,7 @@ use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
 use rustix::process::Signal;
 use serde_json::Value;
 
-pub use alpine::{RELEASE as ALPINE_RELEASE, alpine_mirror};
+pub use alpine::{RELEASE as ALPINE_RELEASE, alpine_mirror, alpine_mirror_with_musl};
 pub use base::{Stock, copy_tree};
 pub use browser::Browser;
 pub use lab::Lab;
@@ -88,6 +88,8 @@ pub struct Sandbox {
     programs: Option<PathBuf>,
     /// What its environment has beyond its folders.
     env: Vec<(&'static str, OsString)>,
+    /// The folders of the images that it began with.
+    given: Vec<String>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -98,17 +100,25 @@ impl Sandbox {
 
     /// One with another image.
     pub fn with(who: As, stock: Stock) -> Self {
-        let sandbox = Self::bare(who);
+        let mut sandbox = Self::bare(who);
         // Images are never written to: a link is as good as a copy.
         copy_tree(&base(who, stock).join("state/banger"), &sandbox.dir.join("state/banger"), true);
         give(&sandbox.dir, who);
+        sandbox.given = sandbox.images();
         sandbox
     }
 
     /// One without any image.
     pub fn bare(who: As) -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        Self { dir: new_dir(who), who, programs: None, env: Vec::new(), _turn: turn }
+        Self {
+            dir: new_dir(who),
+            who,
+            programs: None,
+            env: Vec::new(),
+            given: Vec::new(),
+            _turn: turn,
+        }
     }
 
     /// Sets a variable of the environment, for the commands and daemons to come.
@@ -201,6 +211,12 @@ impl Sandbox {
         (runner, self.env.iter().fold(command, |command, (name, value)| command.env(name, value)))
     }
 
+    /// The program `banger` and the environment that it gets.
+    pub fn banger(&self) -> (PathBuf, Vec<(OsString, OsString)>) {
+        let (_, command) = self.command(&[]);
+        (programs(self.who).join("banger"), command.environment().to_vec())
+    }
+
     /// Runs the daemon's program in the foreground, to its end.
     pub fn bangerd(&self) -> Ran {
         let (_, command) = self.command(&[]);
@@ -262,6 +278,11 @@ impl Sandbox {
         signal(pid, Signal::INT).unwrap();
     }
 
+    /// Ends a process in an orderly way.
+    pub fn terminate(&self, pid: i32) {
+        signal(pid, Signal::TERM).unwrap();
+    }
+
     /// Lets a process run only now and then, as a very busy host would, until it ends or `over`.
     pub fn starve(&self, pid: i32, over: impl Fn() -> bool) {
         while signal(pid, Signal::STOP).is_ok() {
@@ -285,12 +306,37 @@ impl Sandbox {
 
     /// Everything that is left of VMs: processes, files and sockets.
     pub fn leftovers(&self) -> Vec<String> {
+        let mut left = self.left_of_vms();
+        left.extend(self.unknown_images());
+        left
+    }
+
+    fn left_of_vms(&self) -> Vec<String> {
         let mut left: Vec<_> = processes_of(&self.dir).into_iter().map(|(_, line)| line).collect();
         for folder in ["state/banger/vms", "state/banger/scratch", "run/banger/vms"] {
             let entries = fs::read_dir(self.dir.join(folder)).into_iter().flatten().flatten();
             left.extend(entries.map(|entry| entry.path().display().to_string()));
         }
         left
+    }
+
+    /// The folders of images that no list has, but for those of the sandbox's making: they are
+    /// another's in its journal, and stay when they are deleted.
+    fn unknown_images(&self) -> Vec<String> {
+        let mut images = self.images();
+        images.retain(|path| !self.given.contains(path));
+        if images.is_empty() {
+            return images;
+        }
+        let listed = self.run(&["image", "list", "--json"]).stdout;
+        let id = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        images.retain(|path| !listed.contains(&format!("\"{}\"", id(path))));
+        images
+    }
+
+    fn images(&self) -> Vec<String> {
+        let images = fs::read_dir(self.state("images")).into_iter().flatten().flatten();
+        images.map(|entry| entry.path().display().to_string()).collect()
     }
 
     /// The socket of the daemon.
@@ -332,8 +378,10 @@ impl Drop for Sandbox {
             }
             self.run(&["vm", "delete", "--yes", vm["id"].as_str().unwrap_or_default()]);
         }
+        // While there is a daemon to ask.
+        let mut left = self.unknown_images();
         self.run(&["daemon", "stop"]);
-        let left = self.leftovers();
+        left.extend(self.left_of_vms());
         if std::thread::panicking() {
             let log = fs::read_to_string(self.state("bangerd.log")).unwrap_or_default();
             println!("--- the daemon's log ---\n{log}---");

@@ -28,6 +28,7 @@ mod overlay;
 mod registered;
 mod seed;
 mod structure;
+mod tui;
 mod vm_life;
 mod vm_recovery;
 mod void;

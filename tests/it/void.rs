@@ -28,14 +28,14 @@ fn made() -> PathBuf {
 }
 
 /// A mirror of a sandbox's own, which may be changed.
-struct Served {
+pub struct Served {
     folder: PathBuf,
     mirror: Mirror,
     keys: VoidMirror,
 }
 
 impl Served {
-    fn new(dir: &Path) -> Self {
+    pub fn new(dir: &Path) -> Self {
         let folder = dir.join("mirror");
         copy_tree(&made(), &folder, false);
         let mirror = Mirror::start(&folder).unwrap();
@@ -44,7 +44,7 @@ impl Served {
     }
 
     /// The command that builds an image, with the keys that it takes.
-    fn build(&self) -> Vec<String> {
+    pub fn build(&self) -> Vec<String> {
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         let keys = [text(self.keys.release_key()), text(self.keys.repository_key())];
         let [release, repository] = &keys;

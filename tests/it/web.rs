@@ -22,6 +22,9 @@ fn login(banger: &Sandbox) -> String {
 
 #[test]
 fn a_day_in_the_browser() {
+    if !soaks() {
+        return;
+    }
     let banger = sandbox();
     let status = banger.ok(&["daemon", "status"]);
     let browser = Browser::start(banger.dir());

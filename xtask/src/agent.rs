@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use banger_exec::{Command, Tool, Tools, interactive};
+use banger_exec::{Command, Interactive, Tool, Tools};
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PROFILE: &str = "agent";
@@ -24,7 +24,7 @@ pub(crate) fn build() -> Result<(), Box<dyn Error>> {
         .arg(&own)
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .dir(root);
-    let status = interactive(&Tools::discover(), &command)?;
+    let status = Interactive::start(&Tools::discover(), &command)?.wait()?;
     if !status.success() {
         return Err(format!("'{command}' failed with {status}").into());
     }

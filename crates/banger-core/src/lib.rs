@@ -18,7 +18,8 @@ pub mod guest;
 pub mod helper;
 pub mod id;
 pub mod image;
-pub mod mirror;
+pub mod lists;
+
 pub mod name;
 pub mod net;
 pub mod operation;

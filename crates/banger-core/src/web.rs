@@ -16,10 +16,11 @@ pub const CONSOLE_HOST: &str = "banger.localhost";
 const SEPARATOR: &str = "--";
 
 /// Where the web console listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum WebListen {
-    /// Nowhere.
+    /// Nowhere: until it is asked for.
+    #[default]
     Off,
     /// At an address of loopback; port 0 is any that is free.
     At(SocketAddr),
@@ -32,12 +33,6 @@ pub enum WebListen {
      127.0.0.1:7777 or [::1]:7777, or off; from elsewhere, reach it by 'ssh -L'"
 )]
 pub struct InvalidWebListen(String);
-
-impl Default for WebListen {
-    fn default() -> Self {
-        Self::At(SocketAddr::from(([127, 0, 0, 1], 7777)))
-    }
-}
 
 impl FromStr for WebListen {
     type Err = InvalidWebListen;

@@ -3,8 +3,8 @@
 //! A closed list of [`Tool`]s, found once and run by absolute path, in these
 //! shapes: [`Runner::capture`] for a program that ends, [`Runner::detach`] for
 //! one that outlives us ([`detach_as`] as somebody else), [`Dialogue`] for one
-//! that answers questions, [`Terminal`] for one with a terminal of its own, [`interactive`] for one that has the terminal, and
-//! [`replace`] to become it.
+//! that answers questions, [`Terminal`] for one with a terminal of its own, [`Interactive`] for one
+//! that has ours, and [`replace`] to become it.
 
 mod capture;
 mod command;
@@ -17,7 +17,7 @@ mod tool;
 pub use command::{Cancel, Command, Output, quote};
 pub use dialogue::Dialogue;
 pub use error::ExecError;
-pub use session::{Identity, detach_as, interactive, replace};
+pub use session::{Identity, Interactive, detach_as, replace};
 pub use terminal::{Terminal, TerminalSize};
 pub use tool::{Tool, Tools, is_program, tools_folder};
 

@@ -6,10 +6,12 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 
 use rustix::io::FdFlags;
-use rustix::process::{Gid, Signal, Uid, set_parent_process_death_signal, setsid};
+use rustix::process::{
+    Gid, Pid, Signal, Uid, kill_process, set_parent_process_death_signal, setsid,
+};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::{Command, ExecError, Tools};
@@ -150,14 +152,48 @@ pub(crate) fn inherited(tools: &Tools, command: &Command) -> Result<Process, Exe
     Ok(process)
 }
 
-/// Runs a program with our terminal and environment, and returns its status.
-///
-/// # Errors
-/// It is not installed or cannot be started.
-pub fn interactive(tools: &Tools, command: &Command) -> Result<ExitStatus, ExecError> {
-    inherited(tools, command)?
-        .status()
-        .map_err(|source| ExecError::Start { command: command.to_string(), source })
+/// A program that has our terminal and environment. It is told to end, and waited for, when this
+/// is dropped before it has ended.
+#[derive(Debug)]
+pub struct Interactive(Child);
+
+impl Interactive {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// It is not installed or cannot be started.
+    pub fn start(tools: &Tools, command: &Command) -> Result<Self, ExecError> {
+        let started = inherited(tools, command)?.spawn();
+        let failed = |source| ExecError::Start { command: command.to_string(), source };
+        started.map(Self).map_err(failed)
+    }
+
+    /// Its status, if it has ended. SIGCHLD tells when to look again.
+    ///
+    /// # Errors
+    /// That of waitpid(2).
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.0.try_wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// That of waitpid(2).
+    pub fn wait(mut self) -> io::Result<ExitStatus> {
+        self.0.wait()
+    }
+}
+
+impl Drop for Interactive {
+    #[expect(clippy::disallowed_methods, reason = "the one crate that runs programs")]
+    fn drop(&mut self) {
+        // Nobody else waits for it, so its number is still its own.
+        if let Ok(None) = self.0.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+            let _ = self.0.wait();
+        }
+    }
 }
 
 /// Becomes the program, with our terminal and environment. Returns only if
@@ -175,7 +211,21 @@ pub fn replace(tools: &Tools, command: &Command) -> ExecError {
 mod tests {
     use super::*;
     use crate::{HostRunner, Runner as _, Tool};
-    use rustix::process::{Pid, WaitOptions, waitpid};
+    use rustix::process::{WaitOptions, waitpid};
+
+    #[test]
+    fn a_program_that_has_our_terminal_is_ended_with_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("names");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        // It waits for names that never come.
+        let command = Command::new(Tool::Tar).args(["-cf", "/dev/null", "-T"]).arg(&fifo);
+        let mut waits = Interactive::start(&Tools::discover(), &command).unwrap();
+        assert_eq!(waits.ended().unwrap(), None);
+        let pid = Pid::from_child(&waits.0);
+        drop(waits);
+        assert!(rustix::process::test_kill_process(pid).is_err());
+    }
 
     #[test]
     fn a_detached_program_has_its_own_session_and_appends_to_its_log() {

@@ -74,10 +74,11 @@ tools! {
     SshKeygen "ssh-keygen" "openssh-client" "making SSH keys";
     Sudo "sudo" "sudo" "running banger-helper as root";
     Tar "tar" "tar" "unpacking a root file system with its owners";
+    Tmux "tmux" "tmux" "a terminal for the TUI, in tests";
     Umoci "umoci" "umoci" "making and unpacking images, in tests";
     Unshare "unshare" "util-linux" "a user namespace in which an ordinary user can own a root file system";
     VhostDeviceVsock "vhost-device-vsock" "vhost-device-vsock (cargo install)" "reaching the agent in VMs (vsock for QEMU without kernel support)";
-    XdgOpen "xdg-open" "xdg-utils" "opening the web console in a browser";
+    XdgOpen "xdg-open" "xdg-utils" "opening the web console, or a VM's port, in a browser";
     GuestReboot "reboot" "the guest's init" "shutting a guest down from inside";
     GuestInit "init" "the guest's init" "handing over from the initramfs";
     GuestProvision "provision" "the image" "finishing a root in a boot of its own";

@@ -107,8 +107,8 @@ impl Build<'_> {
         let chosen =
             resolve(repositories.records(), ARCH, &self.world).map_err(AlpineError::from)?;
         let wanted = repositories.wanted(&chosen);
-        let mut lock = Lock::read(&request.locks, &folder)?;
-        lock.check(wanted.iter().map(|wanted| wanted.record))?;
+        let lock = Lock::of(wanted.iter().map(|wanted| wanted.record), &request.locks, &folder);
+        lock.check()?;
 
         to.stage("packages")?;
         let packages = packages::get(to, &wanted)?;
@@ -124,8 +124,8 @@ impl Build<'_> {
             to.save(files::KERNEL, &kernel.vmlinux)?;
             to.save(files::INITRAMFS, &initramfs::build(agent, &kernel.modules)?)?;
         }
-        lock.keep(&folder)?;
         if request.step == Some(BuildStep::Kernel) {
+            lock.keep(&folder)?;
             steps::keep_kernel(to, request, &kernel.release)?;
             return Ok(None);
         }
@@ -160,6 +160,7 @@ impl Build<'_> {
             rootfs_size,
             opencode: request.opencode.then(|| opencode::MUSL.version.to_owned()),
         };
+        lock.keep(&folder)?;
         if request.step.is_some() {
             steps::keep_rootfs(to, request, &known)?;
             return Ok(None);

@@ -17,6 +17,7 @@ pub mod cpio;
 pub mod debian;
 pub mod decompress;
 mod der;
+mod durable;
 pub mod elf;
 pub mod ext4;
 pub mod fetch;

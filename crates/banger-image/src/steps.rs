@@ -3,7 +3,7 @@
 //! What a step leaves lies in a folder of its own for each image that is to be, together with a
 //! description, which is written last and removed first: a part without one is none.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assemble::{Assembly, Described};
 use crate::build::BuildError;
+use crate::durable;
 use crate::from_root::share;
 use crate::signed::SignedRequest;
 
@@ -75,20 +76,30 @@ fn keep<T: Serialize>(
     let folder = &request.parts;
     fs::create_dir_all(folder).map_err(BuildError::io("make the folder", folder))?;
     let about = folder.join(about);
-    match fs::remove_file(&about) {
-        Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(BuildError::io("remove", &about)(error));
-        }
-        _ => {}
-    }
-    for name in names {
+    forget(&about)?;
+    let kept = names.iter().try_for_each(|name| {
         // Both are in the state folder.
         let (from, part) = (to.staging.join(name), folder.join(name));
-        fs::rename(&from, &part).map_err(BuildError::io("write", &part))?;
+        fs::rename(&from, &part).map_err(BuildError::io("write", &part))
+    });
+    let kept = kept.and_then(|()| {
+        let text = serde_json::to_vec(known)?;
+        durable::write(&about, &text).map_err(BuildError::io("write", &about))
+    });
+    if kept.is_err() {
+        // A part that nobody knows would only take room.
+        names.iter().try_for_each(|name| forget(&folder.join(name)))?;
     }
-    fs::write(&about, serde_json::to_vec(known)?).map_err(BuildError::io("write", &about))?;
-    let folder_synced = File::open(folder).and_then(|folder| folder.sync_all());
-    folder_synced.map_err(BuildError::io("write to disk", folder))
+    kept
+}
+
+fn forget(path: &Path) -> Result<(), BuildError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(BuildError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes the image of the parts that the other steps left.
@@ -112,11 +123,14 @@ pub(crate) fn register(
     to.describe(Described { id, created_at: request.created_at, ..known }, to.packages()?)
 }
 
+/// What is known of a part. One that another banger left, and that says something else, is none.
 fn read<T: DeserializeOwned>(path: &Path, part: &'static str) -> Result<T, BuildError> {
+    let missing = || PartsError::Missing { part }.into();
     match fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            Err(PartsError::Missing { part }.into())
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(missing()),
+        read => {
+            let text = read.map_err(BuildError::io("read", path))?;
+            serde_json::from_slice(&text).map_err(|_| missing())
         }
-        read => Ok(serde_json::from_slice(&read.map_err(BuildError::io("read", path))?)?),
     }
 }

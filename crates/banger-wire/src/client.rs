@@ -112,7 +112,17 @@ impl Client {
     /// # Errors
     /// No answer, or one with a status of 400 or more.
     pub async fn events(&self, path: &str) -> Result<EventStream, WireError> {
-        self.open(path).await.map(EventStream::new)
+        self.open(path, &[]).await.map(EventStream::new)
+    }
+
+    /// The same, gone on with after the event `seq`.
+    ///
+    /// # Errors
+    /// As [`Self::events`].
+    pub async fn events_after(&self, path: &str, seq: u64) -> Result<EventStream, WireError> {
+        let seq = seq.to_string();
+        let headers = [(HeaderName::from_static("last-event-id"), seq.as_str())];
+        self.open(path, &headers).await.map(EventStream::new)
     }
 
     /// Opens a reply that is read as it comes. Only its head must come in
@@ -121,11 +131,15 @@ impl Client {
     /// # Errors
     /// As [`Self::events`].
     pub async fn bytes(&self, path: &str) -> Result<ByteStream, WireError> {
-        self.open(path).await.map(ByteStream::new)
+        self.open(path, &[]).await.map(ByteStream::new)
     }
 
-    async fn open(&self, path: &str) -> Result<Incoming, WireError> {
-        let head = self.exchange::<()>(Method::GET, path, None, &[]);
+    async fn open(
+        &self,
+        path: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Incoming, WireError> {
+        let head = self.exchange::<()>(Method::GET, path, None, headers);
         let response = tokio::time::timeout(self.timeout, head).await;
         let response = response.unwrap_or(Err(WireError::TimedOut(self.timeout)))?;
         if response.status().is_success() {

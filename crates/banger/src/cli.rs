@@ -46,6 +46,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show everything on one screen, and act on it ('banger' alone does so, on a terminal)
+    #[command(after_help = host::TUI_HELP)]
+    Tui,
     /// Make, start, stop, enter and delete VMs
     #[command(subcommand, arg_required_else_help = true)]
     Vm(Vm),

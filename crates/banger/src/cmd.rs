@@ -2,17 +2,17 @@
 
 mod bench;
 mod change;
-mod config;
+pub mod config;
 mod daemon;
 mod doctor;
-mod forward;
-mod guest;
-mod image;
+pub mod forward;
+pub mod guest;
+pub mod image;
 mod inspect;
-mod ssh;
+pub mod ssh;
 mod ssh_config;
 mod stats;
-mod vm;
+pub mod vm;
 mod web;
 
 use std::process::ExitCode;
@@ -27,6 +27,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CommandError> {
         crate::daemon::replace_now();
     }
     match cli.command {
+        Command::Tui => crate::tui::run().await,
         Command::Vm(command) => vm::run(command).await,
         Command::Image(command) => image::run(command).await,
         Command::Daemon(command) => daemon::run(command, cli.now).await,

@@ -33,6 +33,16 @@ impl CommandError {
         self
     }
 
+    /// What failed.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What to do.
+    pub fn hint(&self) -> Option<&str> {
+        self.remedy.as_deref()
+    }
+
     /// Prints it.
     pub fn report(&self) -> ExitCode {
         if !self.message.is_empty() {

@@ -154,6 +154,9 @@ pub enum OpError {
         /// How the start failed.
         why: Box<OpError>,
     },
+    /// How the boot that finishes a root ended could not be told.
+    #[error("the root could not be read after its boot")]
+    Word(#[source] PatchError),
     /// A VM's segment could not be made.
     #[error(transparent)]
     Segment(#[from] banger_image::initramfs::InitramfsError),
@@ -188,14 +191,20 @@ impl OpError {
                 | BuildError::Patch(PatchError::Exec(error))
                 | BuildError::Ext4(Ext4Error::Exec(error)),
             )
-            | Self::Patch(PatchError::Exec(error)) => by_exec(error),
+            | Self::Patch(PatchError::Exec(error))
+            | Self::Word(PatchError::Exec(error)) => by_exec(error),
             _ => false,
         }
     }
 
     fn remedy(&self) -> Option<String> {
-        if says_full(&chain(self)) {
-            return Some(FREE_SPACE.to_owned());
+        match self {
+            Self::Guest { said, .. } if says_full(said) => {
+                return Some("give the image a larger root with '--size'".to_owned());
+            }
+            Self::Guest { .. } => return None,
+            _ if says_full(&chain(self)) => return Some(FREE_SPACE.to_owned()),
+            _ => {}
         }
         match self {
             Self::Store(error) => error.remedy(),
@@ -222,6 +231,9 @@ impl OpError {
                     "prepare" | "boot" => {
                         format!("'banger doctor' says what does not work here; {slow}")
                     }
+                    "provision" => "what the scripts said is above; leave the package out whose \
+                        script does not end"
+                        .to_owned(),
                     "agent" => format!("the console tells more ('banger vm logs'); {slow}"),
                     stage => format!(
                         "the console tells more ('banger vm logs'); {slow}, or wait for less than \

@@ -89,6 +89,8 @@ const SSHD_USER: &str = "#!/bin/sh\n\
     echo 'sshd:x:22:22:sshd:/var/empty:/sbin/nologin' >>/etc/passwd\n\
     echo 'sshd:!::0:::::' >>/etc/shadow\necho 'sshd:x:22:' >>/etc/group\n\
     echo 'sshd has its user'\n";
+const HELLO_USER: &str = "#!/bin/sh\n\
+    echo 'hello:x:345:346::/:/sbin/nologin' >>/etc/passwd\necho 'hello:x:346:' >>/etc/group\n";
 const SSHD: &str = r#"#!/sbin/openrc-run
 command=/usr/sbin/sshd
 pidfile=/run/sshd.pid
@@ -131,32 +133,58 @@ start() {
 pub fn alpine_mirror() -> PathBuf {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let dir = PathBuf::from("/var/tmp/banger-test-alpine-3");
+    let dir = PathBuf::from("/var/tmp/banger-test-alpine-4");
     if dir.join("ready").exists() {
         return dir;
     }
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir(&dir).unwrap();
-    let mut main = ApkRepository::new(&dir, RELEASE, "main").unwrap();
-    for package in packages(&dir) {
-        main.add(&package).unwrap();
-    }
-    main.finish().unwrap();
-    let mut community = ApkRepository::new(&dir, RELEASE, "community").unwrap();
-    community.add(&hello()).unwrap();
-    community.add(&broken()).unwrap();
-    community.finish().unwrap();
+    make(&dir, &[]);
     fs::write(dir.join("ready"), "").unwrap();
     dir
 }
 
-/// What has a script, and a file that another package has, too, and may replace.
+/// Makes one in a folder whose packages also have files that are in another folder: by package,
+/// where they go and what they are called.
+pub fn alpine_mirror_with_musl(dir: &Path, libraries: &Path) {
+    let of = |package, folder: &'static str, name: &str| {
+        let content = fs::read(libraries.join(name)).unwrap();
+        (package, ApkFile::File { path: format!("{folder}/{name}"), mode: 0o755, content })
+    };
+    let mut more = vec![of("musl", "usr/lib", "ld-musl-x86_64.so.1")];
+    for entry in fs::read_dir(libraries).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let package = ["libgcc", "libstdc++"].into_iter().find(|package| name.starts_with(package));
+        more.extend(package.map(|package| of(package, "usr/lib", &name)));
+    }
+    make(dir, &more);
+}
+
+fn make(dir: &Path, more: &[(&str, ApkFile)]) {
+    let mut main = ApkRepository::new(dir, RELEASE, "main").unwrap();
+    for mut package in packages(dir) {
+        let mine = more.iter().filter(|(name, _)| *name == package.name);
+        package.files.extend(mine.map(|(_, file)| file.clone()));
+        main.add(&package).unwrap();
+    }
+    main.finish().unwrap();
+    let mut community = ApkRepository::new(dir, RELEASE, "community").unwrap();
+    community.add(&hello()).unwrap();
+    community.add(&broken()).unwrap();
+    community.finish().unwrap();
+}
+
+/// What has scripts, a user of its own, and a file that another package has, too, and may replace.
 fn hello() -> Apk {
     Apk {
         name: "hello",
         version: "1.0-r0",
         depends: "alpine-base",
-        scripts: vec![("post-install", "#!/bin/sh\necho \"$1 $PWD\" >/etc/hello\n".to_owned())],
+        scripts: vec![
+            ("pre-install", HELLO_USER.to_owned()),
+            ("post-install", "#!/bin/sh\necho \"$1 $PWD\" >/etc/hello\n".to_owned()),
+        ],
+        owner: "hello",
         files: vec![
             ApkFile::text("usr/bin/hello", 0o755, "#!/bin/sh\necho hello\n"),
             ApkFile::text("etc/motd", 0o644, "hello\n"),

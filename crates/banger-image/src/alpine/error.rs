@@ -40,9 +40,7 @@ pub enum AlpineError {
         source: PackageError,
     },
     /// A package is not what it was in an earlier build.
-    #[error(
-        "the package {package} has the hash {now}, and had {before} when an image was made of it before"
-    )]
+    #[error("the package {package} has the hash {now}, and had {before} in an earlier build")]
     Changed {
         /// Its name and version.
         package: String,
@@ -64,7 +62,7 @@ impl AlpineError {
     pub fn remedy(&self) -> Option<String> {
         if let Self::Changed { lock, .. } = self {
             return Some(format!(
-                "a version is published once: ask whoever runs the mirror; if it is right, remove {}",
+                "a version is published once: ask whoever runs the mirror; if it is right, remove its line from {}",
                 lock.display()
             ));
         }

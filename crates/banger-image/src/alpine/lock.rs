@@ -4,8 +4,8 @@
 //! trusted; this holds the index to what it said before.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -13,66 +13,72 @@ use sha2::{Digest as _, Sha256};
 use super::AlpineError;
 use crate::apk::index::Record;
 use crate::build::BuildError;
+use crate::durable;
 
 /// The packages of a release that a mirror had: by `name version` their hashes, as an index has
 /// them.
 pub(super) struct Lock {
     path: PathBuf,
-    known: BTreeMap<String, String>,
+    /// Those of this build.
+    packages: BTreeMap<String, String>,
 }
 
 impl Lock {
-    /// The one in a folder for a release's folder on a mirror, a URL; empty if there is none.
-    pub(super) fn read(folder: &Path, url: &str) -> Result<Self, BuildError> {
+    /// That of some packages, from a release's folder on a mirror, a URL; it is kept in `folder`.
+    pub(super) fn of<'a>(
+        packages: impl Iterator<Item = &'a Record>,
+        folder: &Path,
+        url: &str,
+    ) -> Self {
         let digest = Sha256::digest(url);
         let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let package = |Record { name, version, identity, .. }: &Record| {
+            (format!("{name} {version}"), identity.to_string())
+        };
         let path = folder.join(format!("alpine-{name}.lock"));
-        let text = match fs::read_to_string(&path) {
+        Self { path, packages: packages.map(package).collect() }
+    }
+
+    /// Fails if one of the packages had another hash before.
+    pub(super) fn check(&self) -> Result<(), BuildError> {
+        self.known().map(drop)
+    }
+
+    /// The packages that are known, and these.
+    fn known(&self) -> Result<BTreeMap<String, String>, BuildError> {
+        let text = match fs::read_to_string(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            text => text.map_err(BuildError::io("read", &path))?,
+            text => text.map_err(BuildError::io("read", &self.path))?,
         };
         let line = |line: &str| {
             let (package, hash) = line.rsplit_once(' ')?;
             (!line.starts_with('#')).then(|| (package.to_owned(), hash.to_owned()))
         };
-        Ok(Self { known: text.lines().filter_map(line).collect(), path })
-    }
-
-    /// Fails if one of the packages had another hash before; notes it otherwise.
-    pub(super) fn check<'a>(
-        &mut self,
-        packages: impl Iterator<Item = &'a Record>,
-    ) -> Result<(), AlpineError> {
-        for Record { name, version, identity, .. } in packages {
-            let (package, now) = (format!("{name} {version}"), identity.to_string());
-            let before = self.known.entry(package).or_insert_with(|| now.clone());
-            if *before != now {
-                let (before, lock) = (before.clone(), self.path.clone());
-                return Err(AlpineError::Changed {
-                    package: format!("{name}-{version}"),
-                    before,
-                    now,
-                    lock,
-                });
+        let mut known: BTreeMap<_, _> = text.lines().filter_map(line).collect();
+        for (package, now) in &self.packages {
+            let before = known.entry(package.clone()).or_insert_with(|| now.clone());
+            if before != now {
+                let (package, before) = (package.replacen(' ', "-", 1), before.clone());
+                let (now, lock) = (now.clone(), self.path.clone());
+                return Err(AlpineError::Changed { package, before, now, lock }.into());
             }
         }
-        Ok(())
+        Ok(known)
     }
 
-    /// Keeps it for later builds of that release.
+    /// Keeps it for later builds of that release, with what others have kept meanwhile.
     pub(super) fn keep(&self, url: &str) -> Result<(), BuildError> {
-        let mut text =
-            format!("# The packages of {url} that images were made of, and their hashes.\n");
-        for (package, hash) in &self.known {
+        let write = BuildError::io("write", &self.path);
+        let folder = self.path.parent().unwrap_or(&self.path);
+        fs::create_dir_all(folder).map_err(&write)?;
+        // Of several builds, one after the other.
+        let turn = File::open(folder).map_err(&write)?;
+        turn.lock().map_err(&write)?;
+        let mut text = format!("# Packages of {url} that were used, and their hashes.\n");
+        for (package, hash) in &self.known()? {
             text.push_str(&format!("{package} {hash}\n"));
         }
-        let part = self.path.with_added_extension("part");
-        let write = || -> io::Result<()> {
-            self.path.parent().map_or(Ok(()), fs::create_dir_all)?;
-            fs::write(&part, text)?;
-            fs::rename(&part, &self.path)
-        };
-        write().map_err(BuildError::io("write", &self.path))
+        durable::write(&self.path, text.as_bytes()).map_err(write)
     }
 }
 
@@ -92,19 +98,18 @@ mod tests {
         };
         let (old, new, other) = (package("1-r0", 'A'), package("1-r1", 'E'), package("1-r0", 'E'));
         let folder = dir.path().join("locks");
-        let mut lock = Lock::read(&folder, url).unwrap();
-        lock.check([&old].into_iter()).unwrap();
-        lock.keep(url).unwrap();
-        let mut lock = Lock::read(&folder, url).unwrap();
-        lock.check([&old, &new].into_iter()).unwrap();
-        lock.keep(url).unwrap();
-        let error = Lock::read(&folder, url).unwrap().check([&other].into_iter()).unwrap_err();
+        let lock = |packages: &[&Record], url| Lock::of(packages.iter().copied(), &folder, url);
+        lock(&[&old], url).check().unwrap();
+        lock(&[&old], url).keep(url).unwrap();
+        lock(&[&old, &new], url).check().unwrap();
+        lock(&[&new], url).keep(url).unwrap();
+        let error = lock(&[&other], url).check().unwrap_err();
         let said = error.to_string().replace(folder.to_str().unwrap(), "FOLDER");
-        insta::assert_snapshot!(said, @"the package a-1-r0 has the hash Q1EEEEEEEEEEEEEEEEEEEEEEEEEEE=, and had Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA= when an image was made of it before");
-        Lock::read(&folder, "https://other.example").unwrap().check([&other].into_iter()).unwrap();
-        let text = fs::read_to_string(&lock.path).unwrap();
+        insta::assert_snapshot!(said, @"the package a-1-r0 has the hash Q1EEEEEEEEEEEEEEEEEEEEEEEEEEE=, and had Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA= in an earlier build");
+        lock(&[&other], "https://other.example").check().unwrap();
+        let text = fs::read_to_string(lock(&[], url).path).unwrap();
         insta::assert_snapshot!(text, @"
-        # The packages of https://mirror.example/alpine/v3.22 that images were made of, and their hashes.
+        # Packages of https://mirror.example/alpine/v3.22 that were used, and their hashes.
         a 1-r0 Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=
         a 1-r1 Q1EEEEEEEEEEEEEEEEEEEEEEEEEEE=
         ");

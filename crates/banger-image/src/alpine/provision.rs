@@ -1,9 +1,12 @@
 //! The scripts of packages, which wait in the root for a boot of the image's own.
 
+use std::borrow::Cow;
+
 use banger_core::guest::PROVISION_PATH;
+use banger_core::ssh::quote;
 
 use crate::apk::installed::Installed;
-use crate::apk::package::Script;
+use crate::apk::package::{File, Script};
 use crate::archive::{Archive, Item};
 use crate::build::BuildError;
 use crate::signed::provision;
@@ -37,7 +40,27 @@ struct Step<'a> {
     name: String,
     /// What comes behind it in the list.
     arguments: String,
-    content: &'a [u8],
+    content: Cow<'a, [u8]>,
+}
+
+/// A script that gives files to who has the names that the package says; as in apk, those that
+/// nobody has leave the numbers.
+fn owners(files: &[File]) -> Option<String> {
+    let mut script = String::new();
+    for File { path, user, group, mode, .. } in files {
+        let Ok(path) = std::str::from_utf8(path) else { continue };
+        let path = quote(&format!("/{path}"));
+        let lines = [("chown", user), ("chgrp", group)]
+            .into_iter()
+            .filter_map(|(command, name)| Some((command, name.as_ref()?)));
+        let before = script.len();
+        script.extend(lines.map(|(command, name)| format!("{command} -h {name} {path}\n")));
+        // The kernel takes these away from who is given a file.
+        if script.len() > before && mode & 0o6000 != 0 {
+            script.push_str(&format!("chmod {mode:o} {path}\n"));
+        }
+    }
+    (!script.is_empty()).then(|| format!("#!/bin/sh\nexec 2>/dev/null\n{script}exit 0\n"))
 }
 
 /// What apk would run for an installation, in its order: the triggers last.
@@ -45,19 +68,22 @@ fn steps<'a>(installed: &[Installed<'a>]) -> Vec<Step<'a>> {
     let (mut steps, mut triggers) = (Vec::new(), Vec::new());
     for (n, Installed { record, package }) in installed.iter().enumerate() {
         let Some(package) = package else { continue };
-        let name = |script: Script| {
-            format!("{n:03}-{}-{}.{}", record.name, record.version, script.as_str())
+        let step = |what: &str, arguments: &str, content| Step {
+            name: format!("{n:03}-{}-{}.{what}", record.name, record.version),
+            arguments: arguments.to_owned(),
+            content,
         };
-        for script in [Script::PreInstall, Script::PostInstall] {
-            if let Some(content) = package.scripts.get(&script) {
-                let (name, arguments) = (name(script), record.version.to_string());
-                steps.push(Step { name, arguments, content });
-            }
-        }
-        if let Some(content) = package.scripts.get(&Script::Trigger) {
-            let (name, arguments) = (name(Script::Trigger), package.info.triggers.join(" "));
-            triggers.push(Step { name, arguments, content });
-        }
+        let version = record.version.to_string();
+        let script = |script: Script, arguments: &str| {
+            let content = package.scripts.get(&script)?;
+            Some(step(script.as_str(), arguments, Cow::Borrowed(&**content)))
+        };
+        steps.extend(script(Script::PreInstall, &version));
+        // apk unpacks when that has made the users.
+        let owners = owners(&package.files);
+        steps.extend(owners.map(|owners| step("owners", &version, Cow::Owned(owners.into()))));
+        steps.extend(script(Script::PostInstall, &version));
+        triggers.extend(script(Script::Trigger, &package.info.triggers.join(" ")));
     }
     steps.append(&mut triggers);
     steps
@@ -75,7 +101,7 @@ pub(super) fn add(archive: &mut Archive, installed: &[Installed<'_>]) -> Result<
     archive.add(&Item::File { path, mode: 0o644, content: list.as_bytes() })?;
     for Step { name, content, .. } in steps {
         let path = &format!("{FOLDER}/{name}");
-        archive.add(&Item::File { path, mode: 0o755, content })?;
+        archive.add(&Item::File { path, mode: 0o755, content: &content })?;
     }
     Ok(())
 }
@@ -83,7 +109,7 @@ pub(super) fn add(archive: &mut Archive, installed: &[Installed<'_>]) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apk::package::Package;
+    use crate::apk::package::{Kind, Package};
     use crate::apk::pkginfo::PkgInfo;
     use crate::apk::testing::record;
 
@@ -99,10 +125,22 @@ mod tests {
                 files: Vec::new(),
             }
         };
+        let file = |path: &str, user: Option<&str>, mode| File {
+            path: path.into(),
+            kind: Kind::Other,
+            uid: 100,
+            gid: 101,
+            user: user.map(str::to_owned),
+            group: Some("b".to_owned()),
+            mode,
+            sha1: None,
+            xattrs: None,
+        };
         let records = ["P:a\nV:1-r0", "P:virtual\nV:0", "P:b-c\nV:2_git3-r1"].map(record);
         let a =
             package(&[Script::Trigger, Script::PostInstall, Script::PostUpgrade], "/bin /usr/*");
-        let b = package(&[Script::PreInstall, Script::PostInstall, Script::PreDeinstall], "");
+        let mut b = package(&[Script::PreInstall, Script::PostInstall, Script::PreDeinstall], "");
+        b.files = vec![file("var/b's", Some("b"), 0o755), file("usr/bin/b", None, 0o2755)];
         let packages = [Some(&a), None, Some(&b)];
         let installed: Vec<_> = records
             .iter()
@@ -110,10 +148,21 @@ mod tests {
             .map(|(record, package)| Installed { record, package })
             .collect();
         let list = steps(&installed);
+        let owners = list.iter().find(|step| step.name.ends_with(".owners")).unwrap();
+        insta::assert_snapshot!(String::from_utf8_lossy(&owners.content), @r"
+        #!/bin/sh
+        exec 2>/dev/null
+        chown -h b '/var/b'\''s'
+        chgrp -h b '/var/b'\''s'
+        chgrp -h b /usr/bin/b
+        chmod 2755 /usr/bin/b
+        exit 0
+        ");
         let list: Vec<_> = list.iter().map(|s| format!("{} {}", s.name, s.arguments)).collect();
         insta::assert_snapshot!(list.join("\n"), @"
         000-a-1-r0.post-install 1-r0
         002-b-c-2_git3-r1.pre-install 2_git3-r1
+        002-b-c-2_git3-r1.owners 2_git3-r1
         002-b-c-2_git3-r1.post-install 2_git3-r1
         000-a-1-r0.trigger /bin /usr/*
         ");

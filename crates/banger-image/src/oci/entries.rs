@@ -44,6 +44,8 @@ pub(crate) struct Entry {
     pub path: Vec<u8>,
     pub what: What,
     pub meta: Meta,
+    /// The names of its owner and its group; empty if it does not say.
+    pub names: [Vec<u8>; 2],
     /// Bytes of content, which follow.
     pub size: u64,
     /// Other pax records than xattrs and those that are in the fields above: those of vendors.
@@ -182,8 +184,8 @@ impl<R: Read> Reader<R> {
         // An empty value takes the one of the header again.
         let mut text = |key: &str| pax.remove(key.as_bytes()).filter(|value| !value.is_empty());
         let path = path.or(text("path")).unwrap_or_else(|| header.path_bytes().into_owned());
-        let named = || header.link_name_bytes().unwrap_or_default().into_owned();
-        let link = link.or(text("linkpath")).unwrap_or_else(named);
+        let linked = || header.link_name_bytes().unwrap_or_default().into_owned();
+        let link = link.or(text("linkpath")).unwrap_or_else(linked);
         let old = header.as_old();
         let size = decimal(text("size"), size)?;
         let owner = |value: Option<Vec<u8>>, field: &[u8]| {
@@ -195,6 +197,14 @@ impl<R: Read> Reader<R> {
                 damaged("an entry of the tar file has an owner that Linux cannot have")
             })
         };
+        let named = |value: Option<Vec<u8>>, field: Option<&[u8]>| {
+            value.unwrap_or_else(|| field.unwrap_or_default().to_vec())
+        };
+        let ustar = header.as_ustar();
+        let names = [
+            named(text("uname"), ustar.map(|header| header.username_bytes())),
+            named(text("gname"), ustar.map(|header| header.groupname_bytes())),
+        ];
         let (uid, gid) = (owner(text("uid"), &old.uid)?, owner(text("gid"), &old.gid)?);
         let (mtime, exact_mtime) = time(text("mtime"), number(&old.mtime))?;
         let mode =
@@ -237,7 +247,7 @@ impl<R: Read> Reader<R> {
         let size = if what == What::File { size } else { 0 };
         self.content(size)?;
         let meta = Meta { mode, uid, gid, mtime, exact_mtime, xattrs };
-        Ok(Entry { path, what, size, meta, records })
+        Ok(Entry { path, what, size, meta, names, records })
     }
 }
 

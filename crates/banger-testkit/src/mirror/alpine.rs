@@ -63,6 +63,8 @@ pub struct Apk {
     pub triggers: &'static str,
     /// Its scripts, by what comes behind the dot: `post-install`.
     pub scripts: Vec<(&'static str, String)>,
+    /// The name of its files' owner; root's if it is empty.
+    pub owner: &'static str,
     /// Its files. A package without any has nothing to unpack.
     pub files: Vec<ApkFile>,
 }
@@ -186,15 +188,17 @@ impl Apk {
         for file in &self.files {
             match file {
                 ApkFile::Folder { path } => {
-                    append(&mut tar, EntryType::Directory, path, 0o755, b"", None)?;
+                    append(&mut tar, (EntryType::Directory, self.owner), path, 0o755, b"", None)?;
                 }
                 ApkFile::File { path, mode, content } => {
                     checksum(&mut tar, content)?;
-                    append(&mut tar, EntryType::Regular, path, *mode, content, None)?;
+                    let kind = (EntryType::Regular, self.owner);
+                    append(&mut tar, kind, path, *mode, content, None)?;
                 }
                 ApkFile::Link { path, target } => {
                     checksum(&mut tar, target.as_bytes())?;
-                    append(&mut tar, EntryType::Symlink, path, 0o777, b"", Some(target))?;
+                    let kind = (EntryType::Symlink, self.owner);
+                    append(&mut tar, kind, path, 0o777, b"", Some(target))?;
                 }
             }
         }
@@ -214,13 +218,13 @@ impl ApkFile {
 type Tar = tar::Builder<Vec<u8>>;
 
 fn entry(tar: &mut Tar, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
-    append(tar, EntryType::Regular, path, mode, content, None)
+    append(tar, (EntryType::Regular, ""), path, mode, content, None)
 }
 
 /// Appends an entry whose path is written as it is, whatever it means.
 fn append(
     tar: &mut Tar,
-    kind: EntryType,
+    (kind, owner): (EntryType, &str),
     path: &str,
     mode: u32,
     content: &[u8],
@@ -234,6 +238,10 @@ fn append(
     if let Some(target) = target {
         let place = &mut name.linkname;
         place.get_mut(..target.len()).ok_or_else(short)?.copy_from_slice(target.as_bytes());
+    }
+    if let Some(header) = header.as_ustar_mut() {
+        header.set_username(owner)?;
+        header.set_groupname(owner)?;
     }
     header.set_entry_type(kind);
     header.set_mode(mode);
@@ -250,7 +258,7 @@ fn checksum(tar: &mut Tar, content: &[u8]) -> io::Result<()> {
     let record = format!(" APK-TOOLS.checksum.SHA1={}\n", hex(&Sha1::digest(content)));
     // With two digits for itself.
     let record = format!("{}{record}", record.len() + 2);
-    append(tar, EntryType::XHeader, "pax", 0o644, record.as_bytes(), None)
+    append(tar, (EntryType::XHeader, ""), "pax", 0o644, record.as_bytes(), None)
 }
 
 /// A tar file without the blocks that end it.

@@ -5,6 +5,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use super::Format;
 
 /// Below the help of `doctor`.
+pub const TUI_HELP: &str = "\
+Examples:
+  banger tui
+  NO_COLOR=1 banger tui
+
+? shows the keys, q leaves. What is under way goes on without it.";
+
 pub const DOCTOR_HELP: &str = "\
 Examples:
   banger doctor

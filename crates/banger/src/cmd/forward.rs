@@ -56,6 +56,27 @@ pub async fn run(args: Forward) -> Result<ExitCode, CommandError> {
     } else {
         output::line(&format!("{local} -> {name}:{guest}"));
     }
+    let note = |text: &str| output::note(text);
+    let result = carry_all(&client, &vm, listener, guest, &note, async || end.told().await).await;
+    if result.is_ok() && !args.format.json {
+        output::note(&format!("{local} is forwarded no longer"));
+    }
+    result.map(|()| OK)
+}
+
+/// Carries what connects to `listener` to a port of the guest, until `end`; told again, it does not
+/// wait for what is still open. What goes wrong with one connection is noted.
+///
+/// # Errors
+/// The VM is gone.
+pub async fn carry_all(
+    client: &Client,
+    vm: &Vm,
+    listener: TcpListener,
+    guest: u16,
+    note: &(impl Fn(&str) + Sync),
+    mut end: impl AsyncFnMut(),
+) -> Result<(), CommandError> {
     let (stop, stopped) = watch::channel(false);
     let turns = Arc::new(Semaphore::new(OPENING));
     let (mut connections, mut full) = (JoinSet::new(), false);
@@ -63,37 +84,34 @@ pub async fn run(args: Forward) -> Result<ExitCode, CommandError> {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MOST => match accepted {
                 Ok((stream, peer)) => {
-                    let carried = carry(stream, agent(&vm), guest, turns.clone(), stopped.clone());
+                    let carried = carry(stream, agent(vm), guest, turns.clone(), stopped.clone());
                     connections.spawn(async move { (peer, carried.await) });
                     if connections.len() == MOST && !std::mem::replace(&mut full, true) {
-                        output::note(&format!("{MOST} connections are open; more have to wait"));
+                        note(&format!("{MOST} connections are open; more have to wait"));
                     }
                 }
                 Err(error) => {
                     // Out of descriptors, say: not a reason to end, nor to spin.
-                    output::note(&format!("a connection cannot be taken: {error}"));
+                    note(&format!("a connection cannot be taken: {error}"));
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             },
             Some(Ok((peer, carried))) = connections.join_next() => {
                 if let Err(error) = carried {
-                    match reason(&client, &vm, &error).await {
-                        Ok(reason) => output::note(&format!("connection from {peer}: {reason}")),
+                    match reason(client, vm, &error).await {
+                        Ok(reason) => note(&format!("connection from {peer}: {reason}")),
                         Err(gone) => break Err(gone),
                     }
                 }
             }
-            () = end.told() => break Ok(OK),
+            () = end() => break Ok(()),
         }
     };
     // Each connection is ended in the guest too; told again, we leave that to the guest.
     stop.send_replace(true);
     tokio::select! {
         () = async { while connections.join_next().await.is_some() {} } => {}
-        () = end.told() => {}
-    }
-    if result.is_ok() && !args.format.json {
-        output::note(&format!("{local} is forwarded no longer"));
+        () = end() => {}
     }
     result
 }

@@ -113,7 +113,7 @@ async fn build_signed(
         keys: args.keys.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
         packages: args.packages,
         size: args.size,
-        opencode: !args.no_opencode,
+        opencode: args.no_opencode.then_some(false),
         step: args.step.map(Into::into),
     };
     let (name, step) = (request.name.clone(), request.step);
@@ -168,19 +168,27 @@ async fn register(args: RegisterImage) -> Result<ExitCode, CommandError> {
 }
 
 async fn pull(args: PullImage) -> Result<ExitCode, CommandError> {
-    // `host:5000/team/dev:1@sha256:…` is a `dev`.
-    let path = args.reference.split('@').next().unwrap_or_default();
-    let last = path.rsplit('/').next().unwrap_or_default();
-    let name = named(args.root.name, last.split(':').next().unwrap_or_default())?;
-    let docker_config = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty());
     let request = api::PullImage {
+        name: named(args.root.name, repository(&args.reference))?,
         reference: args.reference,
-        name,
         size: args.root.size,
         boot_set: args.root.boot_set,
-        docker_config: docker_config.as_deref().map(Path::new).map(absolute).transpose()?,
+        docker_config: docker_config()?,
     };
     make(&MakeImage::Registry(request), args.format.json).await
+}
+
+/// The last word of a reference: `host:5000/team/dev:1@sha256:…` is a `dev`.
+pub fn repository(reference: &str) -> &str {
+    let path = reference.split('@').next().unwrap_or_default();
+    let last = path.rsplit('/').next().unwrap_or_default();
+    last.split(':').next().unwrap_or_default()
+}
+
+/// The folder of Docker's configuration that the person has named.
+pub fn docker_config() -> Result<Option<String>, CommandError> {
+    let folder = std::env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty());
+    folder.as_deref().map(Path::new).map(absolute).transpose()
 }
 
 async fn import(args: ImportImage) -> Result<ExitCode, CommandError> {
@@ -198,7 +206,7 @@ async fn import(args: ImportImage) -> Result<ExitCode, CommandError> {
 }
 
 /// The name that was given, or one like a word of another's choice.
-fn named(given: Option<Name>, word: &str) -> Result<Name, CommandError> {
+pub fn named(given: Option<Name>, word: &str) -> Result<Name, CommandError> {
     if let Some(name) = given {
         return Ok(name);
     }
@@ -278,7 +286,8 @@ async fn prune(args: PruneImages) -> Result<ExitCode, CommandError> {
     Ok(OK)
 }
 
-fn source(image: &Image) -> String {
+/// What an image was made of, in a few words.
+pub fn source(image: &Image) -> String {
     match &image.source {
         Source::Debian { suite } => format!("debian {suite}"),
         Source::Void { release } => format!("void {release}"),

@@ -8,6 +8,7 @@ use banger_core::api::SshAccess;
 use banger_core::ssh::{arguments, proxy_line};
 use banger_core::vm::SSH_PORT;
 use banger_exec::{Command, Tool, Tools};
+use banger_wire::Client;
 
 use crate::cmd::guest::{agent, running};
 use crate::daemon;
@@ -26,15 +27,25 @@ pub async fn enter(
     terminal: bool,
 ) -> Result<ExitCode, CommandError> {
     let client = daemon::connect().await?;
-    let vm = running(&client, key).await?;
+    let ssh = self::command(&client, key, command, terminal).await?;
+    Err(banger_exec::replace(&Tools::discover(), &ssh).into())
+}
+
+/// The `ssh` that enters a VM.
+pub async fn command(
+    client: &Client,
+    key: &str,
+    command: &[String],
+    terminal: bool,
+) -> Result<Command, CommandError> {
+    let vm = running(client, key).await?;
     let access: SshAccess = client.get(&format!("/v1/vms/{}/ssh", vm.id)).await?;
     let own = std::env::current_exe()?;
     let terminal = terminal && std::io::stdin().is_terminal();
     let proxy =
         proxy_line(&own.to_string_lossy(), &["vm", "proxy", vm.id.as_str(), &SSH_PORT.to_string()]);
     let args = arguments(vm.name.as_str(), &access, &proxy, command, terminal);
-    let ssh = Command::new(Tool::Ssh).args(args);
-    Err(banger_exec::replace(&Tools::discover(), &ssh).into())
+    Ok(Command::new(Tool::Ssh).args(args))
 }
 
 /// Connects standard input and output to a port of the guest.

@@ -237,7 +237,8 @@ fn describe(vm: &Vm) -> String {
     text
 }
 
-fn limits(limits: &Limits) -> String {
+/// How fast it may be, for a person.
+pub fn limits(limits: &Limits) -> String {
     let Limits { disk_bandwidth, disk_ops, net_bandwidth, net_ops } = limits;
     let size = |what, rate: &Option<Size>| rate.map(|rate| format!("{what} {rate}/s"));
     let number = |what, rate: &Option<u64>| rate.map(|rate| format!("{what} {rate} ops/s"));
@@ -251,12 +252,13 @@ fn limits(limits: &Limits) -> String {
 }
 
 /// The name that an enum has in JSON is the name that people see.
-fn name<T: serde::Serialize>(value: &T) -> String {
+pub fn name<T: serde::Serialize>(value: &T) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()
 }
 
-fn state(state: &VmState) -> String {
+/// A VM's state, and why.
+pub fn state(state: &VmState) -> String {
     let why = match state {
         VmState::Stopped(StopCause::New) => "never started".to_owned(),
         VmState::Stopped(StopCause::Requested) => "on request".to_owned(),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use banger_core::api::WebLogin;
-use banger_exec::{Command, Tool, Tools, interactive};
+use banger_exec::{Command, Interactive, Tool, Tools};
 use banger_wire::Method;
 
 use crate::cli::Web;
@@ -28,11 +28,15 @@ pub async fn run(args: Web) -> Result<ExitCode, CommandError> {
     }
     let page = daemon::dirs()?.login_page();
     write_page(&page, &login.url)?;
-    let opened = interactive(&Tools::discover(), &Command::new(Tool::XdgOpen).arg(&page));
-    if !opened.as_ref().is_ok_and(std::process::ExitStatus::success) {
-        if let Err(error) = opened {
+    let open = Command::new(Tool::XdgOpen).arg(&page);
+    let opened = match Interactive::start(&Tools::discover(), &open) {
+        Ok(program) => program.wait()?.success(),
+        Err(error) => {
             output::note(&error.to_string());
+            false
         }
+    };
+    if !opened {
         output::note("no browser could be opened: open that URL yourself, within two minutes");
     }
     Ok(OK)

@@ -2,10 +2,13 @@
 //! works here.
 
 use banger_core::api::{ApiError, CreateVm, ErrorKind};
+use banger_core::config::Config;
 use banger_core::id::VmId;
 use banger_core::image::Image;
 use banger_core::name::Name;
-use banger_core::vm::{Network, RootDisk, Vm, VmSpec, VmState, Vmm, check_overlay};
+use banger_core::vm::{
+    MIN_DISK, Network, RootDisk, Vm, VmSpec, VmState, Vmm, check_overlay, check_size,
+};
 use banger_host::{AskError, Ready};
 
 use crate::clock::now;
@@ -25,7 +28,7 @@ impl Engine {
         let vcpus = request.vcpus.unwrap_or(config.vcpus);
         let memory = request.memory.unwrap_or(config.memory);
         let disk = request.disk.unwrap_or(config.disk);
-        banger_core::vm::check_size(vcpus, memory, disk).map_err(invalid)?;
+        check_size(vcpus, memory, disk).map_err(invalid)?;
         let name = match &request.name {
             Some(name) => name.clone(),
             None => generated_name()?,
@@ -95,6 +98,17 @@ impl Engine {
         let helper = self.helper.clone();
         let asked = blocking(move || Ok(helper.ready())).await;
         asked.map_err(|error| ApiError::new(ErrorKind::Internal, error.to_string()))
+    }
+
+    /// Fails if no VM can be what the configuration says of all: before an image is made for one.
+    pub(crate) async fn check_boots(&self) -> Result<(), ApiError> {
+        let Config { vcpus, memory, vmm, .. } = self.config;
+        check_size(vcpus, memory, MIN_DISK).map_err(invalid)?;
+        if vmm == Vmm::Firecracker {
+            let ready = self.ready().await?;
+            self.check_firecracker(&ready, vcpus, Network::None, RootDisk::Clone)?;
+        }
+        Ok(())
     }
 
     /// Fails if Firecracker cannot run such a VM here.

@@ -67,7 +67,7 @@ impl OpLog {
     }
 
     /// Appends an event that nothing depends on, without waiting for it.
-    fn tell(&self, kind: EventKind) {
+    pub(crate) fn tell(&self, kind: EventKind) {
         let (id, at) = (self.id.clone(), now_ms());
         self.store.soon("an event", move |db| operations::append(db, Some(&id), at, &kind));
     }

@@ -110,7 +110,7 @@ impl Engine {
             keys: request.keys.into_iter().map(absolute).collect::<Result<_, _>>()?,
             packages: request.packages,
             size: request.size,
-            opencode: request.opencode,
+            opencode: request.opencode.unwrap_or(true),
             created_at: now(),
             step: request.step,
             parts: parts.clone(),
@@ -172,8 +172,8 @@ impl Engine {
 
 /// Fails if the last step is told anew what those before it were told.
 fn check_step(request: &BuildSigned) -> Result<(), ApiError> {
-    let BuildSigned { release, mirror, keys, packages, size, .. } = request;
-    let told = release.is_some() || mirror.is_some() || size.is_some();
+    let BuildSigned { release, mirror, keys, packages, size, opencode, .. } = request;
+    let told = release.is_some() || mirror.is_some() || size.is_some() || opencode.is_some();
     if request.step != Some(BuildStep::Register) || !told && keys.is_empty() && packages.is_empty()
     {
         return Ok(());

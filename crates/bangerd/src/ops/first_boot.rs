@@ -1,7 +1,7 @@
 //! Finishing a root in a boot for it alone: the scripts of its packages run where they belong.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,9 +13,10 @@ use banger_core::image::Image;
 use banger_core::name::Name;
 use banger_core::operation::{EventKind, Failure, Object, OperationKind, Outcome};
 use banger_core::resource::ProcessId;
-use banger_core::vm::{Network, StopCause, Transition};
+use banger_core::vm::{Network, StopCause, Transition, Vmm};
 use banger_image::ext4::{Disk, recover};
 use banger_image::from_root::RootRequest;
+use rustix::io::Errno;
 
 use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
@@ -29,13 +30,18 @@ use crate::ops::images::Make;
 use crate::ops::provision::shown;
 use crate::store::vms::{self, VmRow};
 use crate::vmm::Boot;
+use crate::vmm::qmp::Qmp;
 
 /// How long such a boot may take. The guest gives its script an hour.
-const LIMIT: Duration = Duration::from_secs(3700);
+const LIMIT: Duration = Duration::from_secs(2 * 3600);
 /// How often it is looked for what the script says.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long a line may be, and the word of how it ended.
 const LINE_LIMIT: usize = 4096;
+/// How many lines of a script are told.
+const LINES: u32 = 2000;
+/// How much of a console is read at a time.
+const AT_ONCE: u64 = 1 << 20;
 const WORD_LIMIT: u64 = 1 << 20;
 
 impl Engine {
@@ -51,6 +57,7 @@ impl Engine {
         make: Make,
     ) -> Result<OperationId, ApiError> {
         self.check_image_name(&name).await?;
+        self.check_boots().await?;
         let begun = self.begin(OperationKind::ImageBuild, name.as_str(), None).await;
         let log = begun.map_err(store_error)?;
         let (id, engine) = (log.id().clone(), self.clone());
@@ -168,20 +175,38 @@ impl VmCtx {
     ) -> Result<String, OpError> {
         let mut script = Script::new(signs.console.clone(), signs.from);
         let how = tokio::select! {
-            how = self.engine.host.ended(process) => how.ok().flatten(),
+            how = self.engine.host.ended(process) => {
+                how.map_err(OpError::file("wait for the VMM of the image"))?
+            }
             why = signs.bad() => return Err(OpError::Misbooted { why }),
             error = script.follow(log) => return Err(error),
+            error = self.stands_still() => return Err(error),
             () = tokio::time::sleep(LIMIT) => {
                 let last = "the scripts of its packages do not end".to_owned();
                 return Err(OpError::NotReady { stage: "provision", limit: LIMIT, last });
             }
         };
-        script.tell(log).await?;
+        script.tell(log);
         match signs.wrong_timer() {
             Some(why) => Err(OpError::Misbooted { why }),
             None if guest::panicked(&self.console_tail()) => Err(OpError::Panicked),
             None => Ok(how.unwrap_or_else(|| "its VMM is gone".to_owned())),
         }
+    }
+
+    /// Completes when the VMM has stopped the machine because the host's disk is full (QEMU's
+    /// manual, `-drive`, `werror`).
+    async fn stands_still(&self) -> OpError {
+        while self.vm().spec.vmm == Vmm::Qemu {
+            tokio::time::sleep(LOOK * 5).await;
+            let asked =
+                async { Qmp::connect(&self.sockets().qmp).await?.execute("query-status").await };
+            if asked.await.is_ok_and(|answer| answer["status"] == "io-error") {
+                let full = io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error());
+                return OpError::file("write to the disks of its VM")(full);
+            }
+        }
+        std::future::pending().await
     }
 
     /// What the guest left word of: that all is well, or how the script failed.
@@ -194,12 +219,13 @@ impl VmCtx {
                 let path = Path::new("/").join(PROVISIONED);
                 Disk::open(runner.as_ref(), &root, &cancel)?.read(&path, WORD_LIMIT)
             };
-            Ok(read()?)
+            read().map_err(OpError::Word)
         });
         let word = word.await?.and_then(|word| serde_json::from_slice(&word).ok());
         match word {
             Some(Provisioned { failure: None, .. }) => Ok(()),
             Some(Provisioned { failure: Some(status), said }) => {
+                let status = shown(&status).chars().take(LINE_LIMIT).collect();
                 Err(OpError::guest("the configuration of packages", status, &said))
             }
             None => Err(OpError::Ended { how }),
@@ -213,31 +239,37 @@ struct Script {
     at: u64,
     begun: bool,
     part: Vec<u8>,
+    /// How many lines may still be told.
+    left: u32,
 }
 
 impl Script {
     fn new(console: PathBuf, at: u64) -> Self {
-        Self { console, at, begun: false, part: Vec::new() }
+        Self { console, at, begun: false, part: Vec::new(), left: LINES }
     }
 
-    /// Tells the lines that are new.
-    async fn tell(&mut self, log: &OpLog) -> Result<(), OpError> {
+    /// Tells the lines that are new, as many as a person can look through.
+    fn tell(&mut self, log: &OpLog) {
         for line in self.lines() {
-            log.append(EventKind::Log { line }).await?;
+            let line = match self.left.checked_sub(1) {
+                Some(left) => {
+                    self.left = left;
+                    if left > 0 { line } else { "what more is said is not told".to_owned() }
+                }
+                None => return,
+            };
+            log.tell(EventKind::Log { line });
         }
-        Ok(())
     }
 
-    /// Tells them as they come, until it is cancelled or they cannot be kept.
+    /// Tells them as they come, until it is cancelled.
     async fn follow(&mut self, log: &OpLog) -> OpError {
         loop {
             tokio::time::sleep(LOOK).await;
             if let Err(error) = log.check() {
                 return error;
             }
-            if let Err(error) = self.tell(log).await {
-                return error;
-            }
+            self.tell(log);
         }
     }
 
@@ -247,7 +279,7 @@ impl Script {
         let mut read = || {
             let mut file = File::open(&self.console)?;
             file.seek(SeekFrom::Start(self.at))?;
-            file.read_to_end(&mut new)
+            file.take(AT_ONCE).read_to_end(&mut new)
         };
         self.at += read().map_or(0, |read| u64::try_from(read).unwrap_or(0));
         let mut lines = Vec::new();
@@ -266,7 +298,7 @@ impl Script {
         let line = shown(String::from_utf8_lossy(&self.part).trim_end());
         self.part.clear();
         if self.begun {
-            return (!line.is_empty()).then_some(line);
+            return (!line.is_empty() && !guest::went(&line)).then_some(line);
         }
         self.begun = line.contains(INIT_SAYS) && line.ends_with(PROVISIONING);
         None

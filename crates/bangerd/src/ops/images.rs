@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use banger_core::api::ApiError;
+use banger_core::api::{ApiError, ErrorKind};
 use banger_core::id::{ImageId, OperationId};
 use banger_core::image::Image;
 use banger_core::name::Name;
-use banger_core::operation::{EventKind, Object, OperationKind, Outcome};
+use banger_core::operation::{EventKind, Object, Operation, OperationKind, Outcome};
 use banger_core::resource::{Observed, ResourceSpec};
 use banger_image::build::{BuildEnv, Reporter};
 use banger_image::namespace::Namespace;
@@ -54,11 +54,22 @@ impl Engine {
         Ok(id)
     }
 
-    /// Fails if there is an image of that name.
+    /// Fails if there is an image of that name, or one is being made.
     pub(crate) async fn check_image_name(&self, name: &Name) -> Result<(), ApiError> {
-        let known = self.store.read(|db| images::list(db)).await.map_err(store_error)?;
+        use OperationKind as Kind;
+        let read = self.store.read(|db| Ok((images::list(db)?, operations::list(db, true)?)));
+        let (known, under_way) = read.await.map_err(store_error)?;
         if known.iter().any(|image| image.name == *name) {
             return Err(store_error(StoreError::NameTaken(name.to_string())));
+        }
+        let makes = |operation: &Operation| {
+            let kinds = [Kind::ImageBuild, Kind::ImagePull, Kind::ImageImport, Kind::ImageRegister];
+            kinds.contains(&operation.kind) && operation.target == name.as_str()
+        };
+        if let Some(operation) = under_way.into_iter().find(makes) {
+            let message = format!("an image '{name}' is being made");
+            let remedy = format!("wait for the operation {}, or cancel it", operation.id);
+            return Err(ApiError::new(ErrorKind::Conflict, message).remedy(remedy));
         }
         Ok(())
     }
@@ -112,8 +123,8 @@ impl Engine {
         let image =
             blocking(move || engine.make_blocking(&make_log, make, id, [&scratch, &open, &staged]))
                 .await?;
-        log.check()?;
         if let Some(image) = &image {
+            log.check()?;
             self.place(log, image, &staging).await?;
         }
         Ok(image)

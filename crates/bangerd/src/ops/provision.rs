@@ -21,6 +21,8 @@ const LIMIT: Duration = Duration::from_secs(4 * 3600);
 
 /// How many lines of what was said are told with an error.
 const TAIL: usize = 15;
+/// How long such a line may be.
+const LINE: usize = 1000;
 
 /// Installs the packages named as arguments, by what the guest has.
 const INSTALL: &str = r#"
@@ -219,7 +221,8 @@ pub(super) fn shown(line: &str) -> String {
 impl OpError {
     /// Something failed in a guest, which said more than fits.
     pub(super) fn guest(what: &str, status: String, said: &str) -> Self {
-        let said = tail(said).lines().map(shown).collect::<Vec<_>>().join("\n");
+        let line = |line: &str| shown(line).chars().take(LINE).collect::<String>();
+        let said = tail(said).lines().map(line).collect::<Vec<_>>().join("\n");
         Self::Guest { what: what.to_owned(), status, said }
     }
 }

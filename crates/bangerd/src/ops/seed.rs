@@ -25,7 +25,10 @@ impl VmCtx {
         let _turn = ONE_AT_A_TIME.lock().await;
         let dirs = &self.engine.dirs;
         // In the image's folder, and gone with it.
-        let (home, image) = (dirs.home(), dirs.image(self.vm().spec.image.as_str()));
+        let dir = dirs.image(self.vm().spec.image.as_str());
+        // The scripts of strangers' packages are to see nothing of the person's.
+        let home = if image.temporary { dir.join("no-home") } else { dirs.home() };
+        let image = dir;
         let seed = image.join(files::WORK_SEED);
         let (home_now, image_now) = (home.clone(), image.clone());
         if !blocking(move || Ok(seed::is_current(&home_now, &image_now)?)).await? {

@@ -65,7 +65,7 @@ impl VmCtx {
             }
             // It runs already, but may be less ready than is asked for now.
             Ok(Some(process)) => {
-                let waiting = Waiting { log, wait, started: Instant::now() };
+                let waiting = Waiting { log, wait, started: Instant::now(), cold: false };
                 self.wait_for_services(&waiting, &process).await
             }
             Err(error) => Err(error),
@@ -101,6 +101,7 @@ impl VmCtx {
         self.check_room().await?;
         let subnet = self.take_lease(log).await?;
         let vm = self.vm();
+        let cold = vm.state == VmState::Stopped(StopCause::New);
         let boot = self.boot(log, &vm, subnet).await?;
         let intend = self.intend_run(&vm, &boot);
         let run = self.change_and(Some(log), |vm| apply(vm, Transition::Start), intend).await?;
@@ -114,7 +115,7 @@ impl VmCtx {
             boot_id: None,
             ready: Vec::new(),
         };
-        let waiting = Waiting { log, wait, started };
+        let waiting = Waiting { log, wait, started, cold };
         self.reached(&waiting, "boot", |vm| vm.run = Some(run)).await?;
 
         let health = log.stage("agent", self.first_answer(log, &boot, &mut booted)).await?;
@@ -197,6 +198,9 @@ impl VmCtx {
         if waiting.wait >= WaitFor::Ready && vm.spec.opencode {
             let row = self.engine.store.read(move |db| vms::get(db, &vm.id)).await?;
             let password = row.and_then(|row| row.opencode_password).unwrap_or_default();
+            // It unpacks and compiles for itself what later starts find.
+            let limit = if waiting.cold { probe.limit * 2 } else { probe.limit };
+            let probe = guest::Probe { limit, ..probe };
             log.stage("opencode", probe.opencode(&password)).await?;
             self.reached(waiting, "opencode", |_| ()).await?;
         }
@@ -282,6 +286,8 @@ struct Waiting<'a> {
     log: &'a OpLog,
     wait: WaitFor,
     started: Instant,
+    /// Whether it is the first start of all.
+    cold: bool,
 }
 
 /// The stage after which nothing more is waited for.

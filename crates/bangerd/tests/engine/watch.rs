@@ -1,7 +1,7 @@
 //! What is seen by who watches.
 
 use banger_core::api::ChangeVm;
-use banger_core::mirror::Mirror;
+use banger_core::lists::Lists;
 use banger_core::operation::Operation;
 use banger_core::vm::WaitFor;
 use banger_testkit::Life;
@@ -12,28 +12,28 @@ use bangerd::store::{images, operations};
 use crate::scene::{Scene, ask, build_from, build_image, create};
 
 /// The lists as they are, watched from now on, with the last `count` events.
-async fn watch(engine: &Engine, count: u64) -> Mirror {
+async fn watch(engine: &Engine, count: u64) -> Lists {
     let listed = engine.dashboard().await.unwrap().daemon.last_event;
     let from = engine.store.read(move |db| operations::recent(db, count)).await.unwrap();
     let lists = engine.store.read(|db| Ok((images::list(db)?, operations::list(db, false)?)));
     let (images, operations) = lists.await.unwrap();
-    let mut mirror = Mirror::new(listed, engine.vms(), images, operations);
-    follow(engine, &mut mirror, from).await;
-    mirror
+    let mut lists = Lists::new(listed, engine.vms(), images, operations);
+    follow(engine, &mut lists, from).await;
+    lists
 }
 
-async fn follow(engine: &Engine, mirror: &mut Mirror, from: u64) {
+async fn follow(engine: &Engine, lists: &mut Lists, from: u64) {
     let read =
         engine.store.read(move |db| operations::events_after(db, None, from, u64::MAX >> 1, 9999));
-    read.await.unwrap().iter().for_each(|event| mirror.apply(event));
+    read.await.unwrap().iter().for_each(|event| lists.apply(event));
 }
 
 #[test]
 fn lists_stay_right_by_events_alone() {
     let scene = Scene::new();
     let lived = scene.live(&Life::default(), async |engine| {
-        let mut mirror = watch(engine, 0).await;
-        assert_eq!((mirror.vms.len(), mirror.images.len()), (0, 1));
+        let mut lists = watch(engine, 0).await;
+        assert_eq!((lists.vms.len(), lists.images.len()), (0, 1));
         for step in 0..8 {
             match step {
                 0 => drop(create(engine, true).await),
@@ -53,12 +53,12 @@ fn lists_stay_right_by_events_alone() {
                     }
                 }
             }
-            let from = mirror.last_seq;
-            follow(engine, &mut mirror, from).await;
-            let mut vms: Vec<_> = mirror.vms.values().cloned().collect();
+            let from = lists.last_seq;
+            follow(engine, &mut lists, from).await;
+            let mut vms: Vec<_> = lists.vms.values().cloned().collect();
             vms.sort_by(|a, b| a.name.cmp(&b.name));
             assert_eq!(vms, engine.vms(), "step {step}");
-            let mut images: Vec<_> = mirror.images.values().cloned().collect();
+            let mut images: Vec<_> = lists.images.values().cloned().collect();
             images.sort_by(|a, b| a.name.cmp(&b.name));
             assert_eq!(
                 images,
@@ -66,13 +66,13 @@ fn lists_stay_right_by_events_alone() {
                 "step {step}"
             );
             let listed = engine.store.read(|db| operations::list(db, false)).await.unwrap();
-            let known = |operation: &Operation| mirror.operations[&operation.id].operation.clone();
+            let known = |operation: &Operation| lists.operations[&operation.id].operation.clone();
             assert_eq!(listed.iter().map(known).collect::<Vec<_>>(), listed, "step {step}");
             // Who comes later sees the same lists, whatever has been.
             let late = watch(engine, 1000).await;
-            assert_eq!((&late.vms, &late.images), (&mirror.vms, &mirror.images), "step {step}");
+            assert_eq!((&late.vms, &late.images), (&lists.vms, &lists.images), "step {step}");
         }
-        assert!(mirror.vms.is_empty() && mirror.images.is_empty());
+        assert!(lists.vms.is_empty() && lists.images.is_empty());
     });
     lived.unwrap();
 }

@@ -28,6 +28,11 @@ pub struct File {
     pub uid: u32,
     /// The number of its group.
     pub gid: u32,
+    /// The name of its owner, if it has one that is not root: who has that name in the root is its
+    /// owner, if there is such a user (apk-tools, `apk_tar_parse`).
+    pub user: Option<String>,
+    /// The name of its group, likewise.
+    pub group: Option<String>,
     /// Its permissions, with those beyond `rwx`.
     pub mode: u32,
     /// The SHA-1 of its content; of a link's target. As the package has it, or, of a hard link,
@@ -88,6 +93,13 @@ fn regular(path: &[u8], folder: bool) -> Result<Vec<u8>, PathError> {
         return Err(PathError::Irregular(shown(path)));
     }
     Ok(plain.to_vec())
+}
+
+/// A name that can be a user's (useradd(8)), but root's.
+fn named(name: Vec<u8>) -> Option<String> {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.".contains(byte);
+    let name = String::from_utf8(name).ok().filter(|name| name.bytes().all(|b| plain(&b)))?;
+    (!name.is_empty() && !name.starts_with('-') && name != "root").then_some(name)
 }
 
 /// The hash of extended attributes: those of all names and values in the order of the names, each
@@ -160,7 +172,8 @@ impl Files {
         };
         let xattrs = xattrs(&entry.meta.xattrs);
         let (uid, gid, mode) = (entry.meta.uid, entry.meta.gid, entry.meta.mode);
-        let file = File { path, kind, uid, gid, mode, sha1, xattrs };
+        let [user, group] = entry.names.map(named);
+        let file = File { path, kind, uid, gid, user, group, mode, sha1, xattrs };
         match self.places.get(&file.path) {
             // A folder that is there twice has its owner and mode from the last.
             Some(place) => {

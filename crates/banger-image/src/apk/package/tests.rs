@@ -44,7 +44,7 @@ fn a_package_is_read_and_its_data_written() {
         [(Script::PostInstall, b"#!/bin/sh\n".to_vec()), (Script::Trigger, b"t".to_vec())];
     assert_eq!(package.scripts, scripts.into());
     let shown = |file: &File| {
-        let File { path, kind, uid, gid, mode, sha1, xattrs } = file;
+        let File { path, kind, uid, gid, mode, sha1, xattrs, .. } = file;
         let path = String::from_utf8_lossy(path);
         let sha1 = sha1.map(|sha1| sha1[0]);
         format!("{path} {kind:?} {uid}:{gid} {mode:o} {sha1:?} {:?}", xattrs.map(|x| x[0]))

@@ -255,7 +255,7 @@ fn request(kind: &str, fields: &Fields) -> Result<MakeImage, ApiError> {
         keys: fields.lines("keys"),
         packages: fields.words("packages"),
         size,
-        opencode: fields.ticked("opencode"),
+        opencode: Some(fields.ticked("opencode")),
         step: None,
     };
     Ok(match kind {

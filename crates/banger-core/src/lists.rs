@@ -25,7 +25,7 @@ pub struct Watched {
 /// To begin: ask for the daemon's status, open the stream of events, ask for the lists. Then apply
 /// every event of the stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mirror {
+pub struct Lists {
     /// The VMs.
     pub vms: BTreeMap<VmId, Vm>,
     /// The images.
@@ -38,17 +38,18 @@ pub struct Mirror {
     listed: u64,
 }
 
-impl Mirror {
+impl Lists {
     /// That of lists which were asked for after the event `listed`.
     #[must_use]
     pub fn new(listed: u64, vms: Vec<Vm>, images: Vec<Image>, operations: Vec<Operation>) -> Self {
-        let mut mirror = Self::default();
-        mirror.renew(listed, vms, images, operations);
-        mirror
+        let mut lists = Self::default();
+        lists.renew(listed, vms, images, operations);
+        lists
     }
 
-    /// Takes other lists, as after a broken connection. What was seen of operations stays, and the
-    /// stream goes on after [`Self::last_seq`]; from its begin, if it is another database's.
+    /// Takes other lists, as after a broken connection; of the operations, those under way will do.
+    /// What was seen of them stays, and the stream goes on after [`Self::last_seq`]; from its begin,
+    /// if it is another database's.
     pub fn renew(
         &mut self,
         listed: u64,
@@ -62,15 +63,19 @@ impl Mirror {
         self.listed = listed;
         self.vms = vms.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
         self.images = images.into_iter().map(|image| (image.id.clone(), image)).collect();
-        let mut seen = std::mem::take(&mut self.operations);
-        let watched = |operation: Operation| {
-            let unseen =
-                || OperationView { outcome: operation.outcome.clone(), ..OperationView::default() };
-            let view = seen.remove(&operation.id).map_or_else(unseen, |watched| watched.view);
-            (operation.id.clone(), Watched { operation, view })
-        };
-        self.operations = operations.into_iter().map(watched).collect();
+        for operation in operations {
+            let view =
+                OperationView { outcome: operation.outcome.clone(), ..OperationView::default() };
+            let id = operation.id.clone();
+            self.operations.entry(id).or_insert(Watched { operation, view });
+        }
         self.forget();
+    }
+
+    /// Whether an event tells what the lists do not have yet.
+    #[must_use]
+    pub fn is_news(&self, event: &Event) -> bool {
+        event.seq > self.last_seq.max(self.listed)
     }
 
     /// Applies an event. One that was applied before changes nothing.
@@ -126,8 +131,9 @@ impl Mirror {
     /// Forgets the operations that ended first.
     fn forget(&mut self) {
         let ended = self.operations.values().filter(|watched| watched.operation.outcome.is_some());
-        let begun = |watched: &Watched| watched.operation.started_at_ms;
-        let mut ended: Vec<_> = ended.map(|w| (begun(w), w.operation.id.clone())).collect();
+        // Its last event was its end. One that was listed as ended had it before all of these.
+        let end = |watched: &Watched| (watched.view.last_seq, watched.operation.started_at_ms);
+        let mut ended: Vec<_> = ended.map(|w| (end(w), w.operation.id.clone())).collect();
         ended.sort();
         for (_, id) in ended.iter().rev().skip(KEPT) {
             self.operations.remove(id);
@@ -157,43 +163,60 @@ mod tests {
 
     #[test]
     fn an_operation_is_known_from_its_first_event_to_its_last() {
-        let mut mirror = Mirror::default();
+        let mut lists = Lists::default();
         let one = operation(1);
         let stage = || "boot".to_owned();
-        mirror.apply(&event(1, &one, EventKind::Begun { what: Box::new(one.clone()) }));
-        mirror.apply(&event(2, &one, EventKind::StageStarted { stage: stage() }));
-        let seen = |mirror: &Mirror| mirror.operations[&one.id].clone();
-        assert_eq!(seen(&mirror).view.current().unwrap().name, "boot");
+        lists.apply(&event(1, &one, EventKind::Begun { what: Box::new(one.clone()) }));
+        lists.apply(&event(2, &one, EventKind::StageStarted { stage: stage() }));
+        let seen = |lists: &Lists| lists.operations[&one.id].clone();
+        assert_eq!(seen(&lists).view.current().unwrap().name, "boot");
         // Again, as after a reconnect.
-        mirror.apply(&event(2, &one, EventKind::StageStarted { stage: stage() }));
-        assert_eq!(seen(&mirror).view.stages.len(), 1);
-        mirror.apply(&event(3, &one, EventKind::Finished { outcome: Outcome::Cancelled }));
-        assert_eq!(seen(&mirror).operation.outcome, Some(Outcome::Cancelled));
+        lists.apply(&event(2, &one, EventKind::StageStarted { stage: stage() }));
+        assert_eq!(seen(&lists).view.stages.len(), 1);
+        lists.apply(&event(3, &one, EventKind::Finished { outcome: Outcome::Cancelled }));
+        assert_eq!(seen(&lists).operation.outcome, Some(Outcome::Cancelled));
     }
 
     #[test]
     fn a_broken_connection_loses_nothing_that_was_seen() {
         let one = operation(1);
-        let mut mirror = Mirror::new(5, vec![], vec![], vec![one.clone()]);
-        mirror.apply(&event(6, &one, EventKind::StageStarted { stage: "boot".to_owned() }));
-        mirror.renew(8, vec![], vec![], vec![one.clone()]);
-        mirror.apply(&event(7, &one, EventKind::StageDone { stage: "boot".to_owned(), ms: 3 }));
-        assert_eq!(mirror.operations[&one.id].view.stages[0].ms, Some(3));
+        let mut lists = Lists::new(5, vec![], vec![], vec![one.clone()]);
+        lists.apply(&event(6, &one, EventKind::StageStarted { stage: "boot".to_owned() }));
+        lists.renew(8, vec![], vec![], vec![one.clone()]);
+        lists.apply(&event(7, &one, EventKind::StageDone { stage: "boot".to_owned(), ms: 3 }));
+        assert_eq!(lists.operations[&one.id].view.stages[0].ms, Some(3));
         // Another database: nothing of it was seen.
-        mirror.renew(2, vec![], vec![], vec![one.clone()]);
-        assert_eq!((mirror.last_seq, mirror.operations[&one.id].view.stages.len()), (0, 0));
+        lists.renew(2, vec![], vec![], vec![one.clone()]);
+        assert_eq!((lists.last_seq, lists.operations[&one.id].view.stages.len()), (0, 0));
     }
 
     #[test]
     fn it_does_not_grow_for_ever() {
-        let mut mirror = Mirror::default();
+        let mut lists = Lists::default();
         for bits in 1..1000 {
             let one = operation(bits);
-            mirror.apply(&event(2 * bits, &one, EventKind::Begun { what: Box::new(one.clone()) }));
+            lists.apply(&event(2 * bits, &one, EventKind::Begun { what: Box::new(one.clone()) }));
             let end = EventKind::Finished { outcome: Outcome::Cancelled };
-            mirror.apply(&event(2 * bits + 1, &one, end));
+            lists.apply(&event(2 * bits + 1, &one, end));
         }
-        assert_eq!(mirror.operations.len(), KEPT);
-        assert!(mirror.operations.contains_key(&OperationId::from_bits(999)));
+        assert_eq!(lists.operations.len(), KEPT);
+        assert!(lists.operations.contains_key(&OperationId::from_bits(999)));
+    }
+
+    #[test]
+    fn what_took_longest_is_not_forgotten_when_it_ends() {
+        let mut lists = Lists::default();
+        let end = || EventKind::Finished { outcome: Outcome::Cancelled };
+        let long = operation(1);
+        lists.apply(&event(1, &long, EventKind::Begun { what: Box::new(long.clone()) }));
+        for bits in 2..500 {
+            let one = operation(bits);
+            lists.apply(&event(2 * bits, &one, EventKind::Begun { what: Box::new(one.clone()) }));
+            lists.apply(&event(2 * bits + 1, &one, end()));
+        }
+        lists.apply(&event(2000, &long, end()));
+        assert_eq!(lists.operations.len(), KEPT);
+        assert!(lists.operations[&long.id].operation.outcome.is_some());
+        assert!(!lists.operations.contains_key(&OperationId::from_bits(2)));
     }
 }

@@ -1,0 +1,156 @@
+//! What is asked or told before anything else.
+
+use banger_core::api::ApiError;
+use banger_core::id::VmId;
+use banger_core::operation::Failure;
+use banger_wire::Method;
+use tui_input::Input;
+
+use super::form::Form;
+use super::keys::{BINDINGS, Binding};
+
+/// A request to the daemon.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// What it does, for a person: `start dev`.
+    pub what: String,
+    /// Its method.
+    pub method: Method,
+    /// Its path.
+    pub path: String,
+    /// Its body.
+    pub body: Option<serde_json::Value>,
+    /// The form that it was made of, which comes back if it is refused.
+    pub form: Option<Box<Form>>,
+}
+
+impl Request {
+    /// One without a body.
+    pub fn new(what: impl Into<String>, method: Method, path: impl Into<String>) -> Self {
+        Self { what: what.into(), method, path: path.into(), body: None, form: None }
+    }
+
+    /// The same with a body.
+    pub fn body(self, body: &impl serde::Serialize) -> Self {
+        // What we ask for is made of strings and numbers, which JSON can say.
+        Self { body: serde_json::to_value(body).ok(), ..self }
+    }
+}
+
+/// Something that failed. It stays until it is dismissed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What was tried.
+    pub title: String,
+    /// Why it failed.
+    pub message: String,
+    /// The end of the guest's console, where it tells something.
+    pub console: String,
+    /// What to do.
+    pub remedy: Option<String>,
+}
+
+impl Problem {
+    /// One that a person reads.
+    pub fn new(
+        title: impl Into<String>,
+        message: impl Into<String>,
+        remedy: Option<String>,
+    ) -> Self {
+        let (title, message) = (title.into(), message.into());
+        Self { title, message, console: String::new(), remedy }
+    }
+
+    /// A refusal of the daemon's.
+    #[must_use]
+    pub fn of_refusal(title: &str, error: ApiError) -> Self {
+        Self::new(title, error.message, error.remedy)
+    }
+
+    /// The failure of an operation.
+    #[must_use]
+    pub fn of_failure(title: &str, failure: &Failure) -> Self {
+        let left = failure.rollback.iter().map(|left| format!("\nnot undone: {left}"));
+        let message = std::iter::once(failure.message.clone()).chain(left).collect::<String>();
+        let problem = Self::new(title, message, failure.remedy.clone());
+        Self { console: failure.console.clone(), ..problem }
+    }
+}
+
+/// A question before something is done.
+#[derive(Debug, Clone)]
+pub struct Confirm {
+    /// What is to be done.
+    pub title: String,
+    /// What that means.
+    pub text: String,
+    /// What has to be typed, and what has been; yes or no is enough otherwise.
+    pub typed: Option<(String, Input)>,
+    /// What is done then.
+    pub requests: Vec<Request>,
+}
+
+impl Confirm {
+    /// Whether what had to be typed was.
+    #[must_use]
+    pub fn is_met(&self) -> bool {
+        self.typed.as_ref().is_none_or(|(word, typed)| typed.value().trim() == word)
+    }
+}
+
+/// All that can be done, by name.
+#[derive(Debug, Clone, Default)]
+pub struct Palette {
+    /// What was typed.
+    pub typed: Input,
+    /// The line.
+    pub at: usize,
+}
+
+impl Palette {
+    /// What fits: all words are in its title or its help, titles first.
+    #[must_use]
+    pub fn found(&self, scopes: &[super::keys::Scope]) -> Vec<&'static Binding> {
+        let typed = self.typed.value().to_lowercase();
+        let fits =
+            |text: &str| typed.split_whitespace().all(|word| text.to_lowercase().contains(word));
+        let here = BINDINGS.iter().filter(|binding| scopes.contains(&binding.scope));
+        let (mut titles, others): (Vec<_>, Vec<_>) = here.partition(|binding| fits(binding.title));
+        titles.extend(others.into_iter().filter(|binding| fits(binding.help)));
+        titles
+    }
+}
+
+/// The ports of a VM.
+#[derive(Debug, Clone)]
+pub struct PortList {
+    /// The VM.
+    pub vm: VmId,
+    /// The line.
+    pub at: usize,
+}
+
+/// What is on top.
+#[derive(Debug)]
+pub enum Dialog {
+    /// Something failed; from so many lines on.
+    Problem(Problem, u16),
+    /// The keys, from so many lines on.
+    Help(u16),
+    /// All that can be done.
+    Palette(Palette),
+    /// A question.
+    Confirm(Confirm),
+    /// Something to fill in.
+    Form(Form),
+    /// A VM's ports.
+    Ports(PortList),
+}
+
+impl Dialog {
+    /// Whether something is being filled in: what fails meanwhile waits beneath it.
+    #[must_use]
+    pub fn is_filled_in(&self) -> bool {
+        matches!(self, Self::Form(_) | Self::Confirm(_))
+    }
+}

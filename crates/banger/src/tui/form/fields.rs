@@ -1,0 +1,310 @@
+//! The fields of forms, and what is wrong with them.
+
+use banger_core::id::VmId;
+use banger_core::name::Name;
+use banger_core::size::Size;
+use banger_core::vm::{Vm, Vmm, check_size};
+use crossterm::event::{KeyCode, KeyEvent};
+use tui_input::Input;
+
+use super::{Form, Purpose, key_in};
+use crate::cmd::image::{named, repository};
+use crate::tui::model::Model;
+
+/// What a field is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Id {
+    /// A name.
+    Name,
+    /// An image that is there.
+    Image,
+    /// Virtual CPUs.
+    Vcpus,
+    /// Memory.
+    Memory,
+    /// The work disk.
+    Disk,
+    /// The network.
+    Network,
+    /// What runs it.
+    Vmm,
+    /// Whether opencode runs in it.
+    Opencode,
+    /// How far it is started.
+    Start,
+    /// The distribution of an image.
+    Distribution,
+    /// Its release.
+    Release,
+    /// More packages.
+    Packages,
+    /// The size of a root file system.
+    Size,
+    /// A container's image.
+    Reference,
+}
+
+/// What is in a field.
+#[derive(Debug, Clone)]
+pub enum Value {
+    /// A text.
+    Text(Input),
+    /// One of several.
+    Choice {
+        /// All of them.
+        options: Vec<String>,
+        /// The chosen.
+        at: usize,
+    },
+}
+
+impl Value {
+    /// As text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Text(input) => input.value().trim(),
+            Self::Choice { options, at } => options.get(*at).map_or("", String::as_str),
+        }
+    }
+
+    pub(super) fn key(&mut self, event: KeyEvent) {
+        match self {
+            Self::Text(input) => key_in(input, event),
+            Self::Choice { options, at } => match event.code {
+                KeyCode::Left => *at = at.checked_sub(1).unwrap_or(options.len().saturating_sub(1)),
+                KeyCode::Right | KeyCode::Char(' ') => *at = (*at + 1) % options.len().max(1),
+                // The next that begins so.
+                KeyCode::Char(letter) => {
+                    let after = (1..=options.len()).map(|i| (*at + i) % options.len());
+                    let found = after.into_iter().find(|i| options[*i].starts_with(letter));
+                    *at = found.unwrap_or(*at);
+                }
+                _ => {}
+            },
+        }
+    }
+}
+
+/// A field.
+#[derive(Debug, Clone)]
+pub struct Field {
+    /// What it is.
+    pub id: Id,
+    /// What it is called.
+    pub label: &'static str,
+    /// What is in it.
+    pub value: Value,
+    /// What to know of it.
+    pub hint: String,
+}
+
+fn text(id: Id, label: &'static str, value: impl Into<String>, hint: impl Into<String>) -> Field {
+    Field { id, label, value: Value::Text(Input::new(value.into())), hint: hint.into() }
+}
+
+fn choice(id: Id, label: &'static str, options: &[&str], hint: impl Into<String>) -> Field {
+    let options = options.iter().map(|option| (*option).to_owned()).collect();
+    Field { id, label, value: Value::Choice { options, at: 0 }, hint: hint.into() }
+}
+
+impl Form {
+    /// That of a new VM of `image`, or of the default one.
+    #[must_use]
+    pub fn create(model: &Model, image: Option<&str>) -> Self {
+        let config = &model.config;
+        let mut names: Vec<_> =
+            model.lists.images.values().map(|image| image.name.to_string()).collect();
+        names.sort();
+        let wanted = image.unwrap_or(&config.image);
+        let at = names.iter().position(|name| name == wanted).unwrap_or(0);
+        let mut vmm = ["qemu", "firecracker"];
+        if config.vmm == Vmm::Firecracker {
+            vmm.reverse();
+        }
+        let opencode = if config.opencode { ["yes", "no"] } else { ["no", "yes"] };
+        let fields = vec![
+            text(Id::Name, "name", "", "empty: one is made up"),
+            Field {
+                id: Id::Image,
+                label: "image",
+                value: Value::Choice { options: names, at },
+                hint: "← → or its first letter".to_owned(),
+            },
+            text(Id::Vcpus, "vcpus", config.vcpus.to_string(), "1 to 32"),
+            text(Id::Memory, "memory", config.memory.exact(), "such as 512M or 4G"),
+            text(Id::Disk, "work disk", config.disk.exact(), "mounted at /root"),
+            choice(Id::Network, "network", &["default", "user", "nat", "none"], "nat needs sudo"),
+            choice(Id::Vmm, "vmm", &vmm, "firecracker needs KVM"),
+            choice(Id::Opencode, "opencode", &opencode, "its server, on port 4096"),
+            choice(Id::Start, "start until", &["ready", "ssh", "agent", "not at all"], ""),
+        ];
+        Self { purpose: Purpose::Create, title: "new VM".to_owned(), fields, focus: 0 }
+    }
+
+    /// That of another name.
+    #[must_use]
+    pub fn rename(vm: &Vm) -> Self {
+        let hint = "the guest takes it at its next start";
+        Self {
+            purpose: Purpose::Rename(vm.id.clone()),
+            title: format!("rename {}", vm.name),
+            fields: vec![text(Id::Name, "name", vm.name.as_str(), hint)],
+            focus: 0,
+        }
+    }
+
+    /// That of other sizes.
+    #[must_use]
+    pub fn resize(vm: &Vm) -> Self {
+        let fields = vec![
+            text(Id::Vcpus, "vcpus", vm.spec.vcpus.to_string(), "1 to 32"),
+            text(Id::Memory, "memory", vm.spec.memory.exact(), "such as 512M or 4G"),
+            text(Id::Disk, "work disk", vm.spec.disk.exact(), "it only grows"),
+        ];
+        let title = format!("resize {}", vm.name);
+        Self { purpose: Purpose::Resize(vm.id.clone()), title, fields, focus: 0 }
+    }
+
+    /// That of an image of a VM's root.
+    #[must_use]
+    pub fn promote(vm: &Vm) -> Self {
+        let hint = "what is on the work disk is not in it";
+        Self {
+            purpose: Purpose::Promote(vm.id.clone()),
+            title: format!("image of the root of {}", vm.name),
+            fields: vec![text(Id::Name, "image", "", hint)],
+            focus: 0,
+        }
+    }
+
+    /// That of an image of a distribution's packages.
+    #[must_use]
+    pub fn build() -> Self {
+        let fields = vec![
+            choice(Id::Distribution, "of", &["debian", "alpine", "void"], "← →"),
+            text(Id::Name, "name", "", "empty: the distribution's"),
+            text(Id::Release, "release", "", "empty: the one that banger knows best"),
+            text(Id::Packages, "packages", "", "more of them, with spaces between"),
+            text(Id::Size, "size", "4G", "of its root file system"),
+            choice(Id::Opencode, "opencode", &["yes", "no"], "its server"),
+        ];
+        Self { purpose: Purpose::Build, title: "build an image".to_owned(), fields, focus: 0 }
+    }
+
+    /// That of an image of a container's.
+    #[must_use]
+    pub fn pull() -> Self {
+        let fields = vec![
+            text(Id::Reference, "reference", "", "as 'docker pull' takes it"),
+            text(Id::Name, "name", "", "empty: its last word"),
+            text(Id::Size, "size", "", "empty: 4G, or more if there is more in it"),
+        ];
+        Self { purpose: Purpose::Pull, title: "pull an image".to_owned(), fields, focus: 0 }
+    }
+
+    /// The name that the form gives.
+    pub(super) fn name(&self) -> Result<Option<Name>, String> {
+        let given = match self.text(Id::Name) {
+            "" => None,
+            given => Some(given.parse::<Name>().map_err(|error| error.reason.to_owned())?),
+        };
+        match self.purpose {
+            Purpose::Create => Ok(given),
+            Purpose::Rename(_) | Purpose::Promote(_) => {
+                given.map(Some).ok_or_else(|| "it is empty".to_owned())
+            }
+            Purpose::Build => named(given, self.text(Id::Distribution)).map(Some).map_err(no_name),
+            Purpose::Pull => match self.text(Id::Reference) {
+                "" => Ok(given),
+                reference => named(given, repository(reference)).map(Some).map_err(no_name),
+            },
+            Purpose::Resize(_) => Ok(None),
+        }
+    }
+
+    /// A size that is written in a field; nothing where it is empty.
+    pub(super) fn size(&self, id: Id) -> Result<Option<Size>, String> {
+        match self.text(id) {
+            "" => Ok(None),
+            text => {
+                text.parse().map(Some).map_err(|_| "write a size such as 512M or 8G".to_owned())
+            }
+        }
+    }
+
+    pub(super) fn vcpus(&self) -> Result<u32, String> {
+        self.text(Id::Vcpus).parse().map_err(|_| "write a number".to_owned())
+    }
+
+    /// What is wrong with a field.
+    pub(super) fn error(&self, field: &Field, model: &Model) -> Option<String> {
+        match field.id {
+            Id::Name => match self.name() {
+                Err(why) => Some(why),
+                Ok(Some(name)) if self.is_taken(&name, model) => Some(format!("'{name}' is taken")),
+                Ok(_) => None,
+            },
+            Id::Image if field.value.text().is_empty() => {
+                Some("there is none: build one first (tab Images, key b)".to_owned())
+            }
+            // Fine values for what the others are, so that each is told of its own.
+            Id::Vcpus => match self.vcpus() {
+                Err(why) => Some(why),
+                Ok(vcpus) => check_size(vcpus, Size::gib(1), Size::gib(1)).err(),
+            },
+            Id::Memory => self.needed(Id::Memory, |size| check_size(1, size, Size::gib(1))),
+            Id::Disk => self.needed(Id::Disk, |size| {
+                check_size(1, Size::gib(1), size)?;
+                match self.vm(model) {
+                    Some(vm) if size < vm.spec.disk => {
+                        Err(format!("it has {} already", vm.spec.disk))
+                    }
+                    _ => Ok(()),
+                }
+            }),
+            Id::Size => match (self.size(Id::Size), &self.purpose) {
+                (Err(why), _) => Some(why),
+                (Ok(None), Purpose::Build) => Some("it is empty".to_owned()),
+                (Ok(Some(size)), _) if size < Size::mib(512) => Some("512 MiB at least".to_owned()),
+                (Ok(_), _) => None,
+            },
+            Id::Reference if field.value.text().is_empty() => Some("it is empty".to_owned()),
+            _ => None,
+        }
+    }
+
+    fn needed(&self, id: Id, check: impl FnOnce(Size) -> Result<(), String>) -> Option<String> {
+        match self.size(id) {
+            Err(why) => Some(why),
+            Ok(None) => Some("it is empty".to_owned()),
+            Ok(Some(size)) => check(size).err(),
+        }
+    }
+
+    fn is_taken(&self, name: &Name, model: &Model) -> bool {
+        let is_another = |id: &VmId| Some(id) != self.vm_id();
+        match self.purpose {
+            Purpose::Create | Purpose::Rename(_) => {
+                model.lists.vms.values().any(|vm| vm.name == *name && is_another(&vm.id))
+            }
+            _ => model.lists.images.values().any(|image| image.name == *name),
+        }
+    }
+
+    fn vm_id(&self) -> Option<&VmId> {
+        match &self.purpose {
+            Purpose::Rename(vm) | Purpose::Resize(vm) | Purpose::Promote(vm) => Some(vm),
+            Purpose::Create | Purpose::Build | Purpose::Pull => None,
+        }
+    }
+
+    /// The VM that it is about.
+    pub(super) fn vm<'a>(&self, model: &'a Model) -> Option<&'a Vm> {
+        model.lists.vms.get(self.vm_id()?)
+    }
+}
+
+fn no_name(_: crate::error::CommandError) -> String {
+    "give it a name".to_owned()
+}

@@ -1,0 +1,231 @@
+//! Lists: which lines are shown, in which order, and which one the person is at.
+
+use std::cmp::Ordering;
+
+use banger_core::image::Image;
+use banger_core::lists::Watched;
+use banger_core::vm::Vm;
+use tui_input::Input;
+
+use super::model::{Model, Tab};
+use super::words;
+
+/// Where a person is in a list.
+#[derive(Debug, Default)]
+pub struct Cursor {
+    /// The key of the line: an id, or a name. A list that changes leaves the person there.
+    pub key: Option<String>,
+    /// The number of the line, for when that is gone.
+    pub line: usize,
+    /// The first line on the screen.
+    pub top: usize,
+    /// What lines must have.
+    pub filter: Input,
+}
+
+/// What VMs are sorted by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Column {
+    /// Their names.
+    #[default]
+    Name,
+    /// Their states, those that run first.
+    State,
+    /// Their images.
+    Image,
+    /// What they take of CPUs, most first.
+    Cpu,
+    /// What they take of memory, most first.
+    Memory,
+    /// What they take of the disk, most first.
+    Disk,
+    /// How long they run, longest first.
+    Uptime,
+}
+
+impl Column {
+    const ALL: [Self; 7] =
+        [Self::Name, Self::State, Self::Image, Self::Cpu, Self::Memory, Self::Disk, Self::Uptime];
+
+    /// Its heading.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Name => "NAME",
+            Self::State => "STATE",
+            Self::Image => "IMAGE",
+            Self::Cpu => "CPU",
+            Self::Memory => "MEM",
+            Self::Disk => "DISK",
+            Self::Uptime => "UPTIME",
+        }
+    }
+}
+
+/// The order of VMs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Order {
+    /// By what.
+    pub column: Column,
+    /// Whether the other way round.
+    pub reverse: bool,
+}
+
+impl Order {
+    /// By the next column.
+    pub fn next(&mut self) {
+        let at = Column::ALL.iter().position(|column| *column == self.column).unwrap_or(0);
+        *self = Self { column: Column::ALL[(at + 1) % Column::ALL.len()], reverse: false };
+    }
+}
+
+/// Whether a line has all words of a filter.
+fn has(line: &str, filter: &str) -> bool {
+    let line = line.to_lowercase();
+    filter.to_lowercase().split_whitespace().all(|word| line.contains(word))
+}
+
+impl Model {
+    /// The VMs that are shown, in their order.
+    #[must_use]
+    pub fn shown_vms(&self) -> Vec<&Vm> {
+        let filter = self.cursors[Tab::Vms as usize].filter.value();
+        let text = |vm: &Vm| {
+            let address = vm.lease.as_ref().map(|lease| lease.address.to_string());
+            let address = address.unwrap_or_default();
+            format!("{} {} {} {address}", vm.name, vm.state.name(), vm.spec.image_name)
+        };
+        let all = self.lists.vms.values();
+        let mut vms: Vec<_> =
+            all.filter(|vm| filter.is_empty() || has(&text(vm), filter)).collect();
+        vms.sort_by(|a, b| {
+            let order = self.compare(a, b);
+            if self.order.reverse { order.reverse() } else { order }
+        });
+        vms
+    }
+
+    fn compare(&self, a: &Vm, b: &Vm) -> Ordering {
+        let stats = |vm: &Vm| self.taken.get(&vm.id).map(|taken| &taken.stats);
+        let most = |of: &dyn Fn(&Vm) -> Option<u64>| of(b).cmp(&of(a));
+        let by = match self.order.column {
+            Column::Name => Ordering::Equal,
+            Column::State => {
+                (b.state.is_active(), a.state.name()).cmp(&(a.state.is_active(), b.state.name()))
+            }
+            Column::Image => a.spec.image_name.cmp(&b.spec.image_name),
+            // To a tenth, as it is shown.
+            Column::Cpu => most(&|vm| Some((stats(vm)?.cpu_percent? * 10.0) as u64)),
+            Column::Memory => most(&|vm| stats(vm)?.rss_bytes),
+            Column::Disk => most(&|vm| stats(vm).map(|s| s.disk.overlay_bytes + s.disk.work_bytes)),
+            Column::Uptime => most(&|vm| Some(u64::MAX - vm.run.as_ref()?.started_at)),
+        };
+        by.then_with(|| a.name.cmp(&b.name))
+    }
+
+    /// The images that are shown, by name.
+    #[must_use]
+    pub fn shown_images(&self) -> Vec<&Image> {
+        let filter = self.cursors[Tab::Images as usize].filter.value();
+        let text = |image: &Image| format!("{} {}", image.name, words::source(image));
+        let all = self.lists.images.values();
+        let mut images: Vec<_> = all.filter(|image| has(&text(image), filter)).collect();
+        images.sort_by(|a, b| a.name.cmp(&b.name));
+        images
+    }
+
+    /// The names of the VMs that use an image.
+    #[must_use]
+    pub fn users(&self, image: &Image) -> Vec<String> {
+        let users = self.lists.vms.values().filter(|vm| vm.spec.image == image.id);
+        let mut names: Vec<_> = users.map(|vm| vm.name.to_string()).collect();
+        names.sort();
+        names
+    }
+
+    /// The operations that are shown: those under way, then the latest.
+    #[must_use]
+    pub fn shown_operations(&self) -> Vec<&Watched> {
+        let filter = self.cursors[Tab::Operations as usize].filter.value();
+        let text = |watched: &Watched| {
+            let outcome = watched.operation.outcome.as_ref().map(words::outcome);
+            format!("{} {}", words::title(&watched.operation), outcome.unwrap_or_default())
+        };
+        let all = self.lists.operations.values();
+        let mut operations: Vec<_> = all.filter(|watched| has(&text(watched), filter)).collect();
+        operations.sort_by_key(|watched| {
+            let Watched { operation, .. } = watched;
+            (operation.outcome.is_some(), u64::MAX - operation.started_at_ms)
+        });
+        operations
+    }
+
+    /// The keys of the lines of the list that is shown.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self.tab {
+            Tab::Vms => self.shown_vms().iter().map(|vm| vm.id.to_string()).collect(),
+            Tab::Images => self.shown_images().iter().map(|image| image.id.to_string()).collect(),
+            Tab::Operations => {
+                self.shown_operations().iter().map(|w| w.operation.id.to_string()).collect()
+            }
+            Tab::Doctor => self.shown_checks().iter().map(|check| check.name.clone()).collect(),
+        }
+    }
+
+    /// What the doctor found, as far as it is shown.
+    #[must_use]
+    pub fn shown_checks(&self) -> Vec<&banger_core::doctor::Check> {
+        let filter = self.cursors[Tab::Doctor as usize].filter.value();
+        let all = self.doctor.iter().flat_map(|report| &report.checks);
+        all.filter(|check| has(&format!("{} {}", check.name, check.detail), filter)).collect()
+    }
+
+    /// Brings the cursor to a line that is there, and returns its number.
+    pub fn settle(&mut self) -> Option<usize> {
+        let lines = self.lines();
+        let cursor = self.cursor_mut();
+        let found = cursor.key.as_ref().and_then(|key| lines.iter().position(|line| line == key));
+        let line = found.unwrap_or(cursor.line).min(lines.len().saturating_sub(1));
+        cursor.line = line;
+        cursor.key = lines.get(line).cloned();
+        cursor.key.as_ref().map(|_| line)
+    }
+
+    /// Moves the cursor to a line, or the nearest there is.
+    pub fn go_to(&mut self, line: usize) {
+        let lines = self.lines();
+        let line = line.min(lines.len().saturating_sub(1));
+        let cursor = self.cursor_mut();
+        (cursor.line, cursor.key) = (line, lines.get(line).cloned());
+    }
+
+    /// The VM at the cursor.
+    #[must_use]
+    pub fn vm(&self) -> Option<&Vm> {
+        let key = self.cursors[Tab::Vms as usize].key.as_ref()?;
+        self.lists.vms.get(&key.parse().ok()?)
+    }
+
+    /// The image at the cursor.
+    #[must_use]
+    pub fn image(&self) -> Option<&Image> {
+        let key = self.cursors[Tab::Images as usize].key.as_ref()?;
+        self.lists.images.get(&key.parse().ok()?)
+    }
+
+    /// The operation at the cursor.
+    #[must_use]
+    pub fn operation(&self) -> Option<&Watched> {
+        let key = self.cursors[Tab::Operations as usize].key.as_ref()?;
+        self.lists.operations.get(&key.parse().ok()?)
+    }
+
+    /// The VMs that an act is for: those that are marked, else the one at the cursor.
+    #[must_use]
+    pub fn meant(&self) -> Vec<&Vm> {
+        if self.marked.is_empty() {
+            return self.vm().into_iter().collect();
+        }
+        self.shown_vms().into_iter().filter(|vm| self.marked.contains(&vm.id)).collect()
+    }
+}

@@ -1,0 +1,232 @@
+//! What the model wants done.
+
+use banger_core::agent::Port;
+use banger_core::api::ImageInfo;
+use banger_core::doctor::DoctorReport;
+use banger_core::id::VmId;
+use banger_core::operation::Operation;
+use banger_core::vm::Vm;
+use banger_exec::{Command, HostRunner, Interactive, Runner as _, Tool, Tools};
+use banger_wire::{Client, StatusCode, WireError};
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::super::dialog::{Problem, Request};
+use super::super::model::Ports;
+use super::super::update::{Effect, Input, Then};
+use crate::cmd::{forward, guest, ssh};
+use crate::daemon;
+use crate::error::{CommandError, chain};
+
+/// How much of a console is shown at first, in lines.
+const LINES: u32 = 1000;
+
+/// What is outside: the daemon, and tasks on their way.
+pub struct Outside {
+    client: Client,
+    to: mpsc::Sender<Input>,
+    log: Option<AbortHandle>,
+    forwards: HashMap<(VmId, u16), AbortHandle>,
+}
+
+impl Outside {
+    /// That of a daemon; what comes of it goes `to` the model.
+    pub fn new(client: Client, to: mpsc::Sender<Input>) -> Self {
+        Self { client, to, log: None, forwards: HashMap::new() }
+    }
+
+    /// Does something, and does not wait for it.
+    pub fn act(&mut self, effect: Effect) {
+        let client = self.client.clone();
+        match effect {
+            Effect::Send(request) => self.spawn(send(client, request)),
+            Effect::Ports(vm) => self.spawn(async move {
+                let ports = client.get::<Vec<Port>>(&format!("/v1/vms/{vm}/ports")).await;
+                let ports = match ports.map_err(CommandError::from) {
+                    Ok(ports) => Ports::Known(ports),
+                    Err(error) => Ports::Unknown(error.message().to_owned()),
+                };
+                Input::Ports(vm, ports)
+            }),
+            Effect::Examine => self.spawn(async move {
+                let report = client.get::<DoctorReport>("/v1/doctor").await;
+                Input::Doctor(report.map_err(|error| problem("doctor", error.into())))
+            }),
+            Effect::Images => self.spawn(async move {
+                let list = client.get::<Vec<ImageInfo>>("/v1/images").await;
+                Input::Images(list.map_err(|error| problem("list images", error.into())))
+            }),
+            Effect::OpenLog(vm) => {
+                self.close_log();
+                let to = self.to.clone();
+                self.log = Some(tokio::spawn(read_log(client, vm, to)).abort_handle());
+            }
+            Effect::CloseLog => self.close_log(),
+            Effect::Forward(vm, port, then) => {
+                let (to, key) = (self.to.clone(), (vm.clone(), port));
+                let forward = tokio::spawn(async move {
+                    let kept = keep_forwarding(client, vm.clone(), port, then, &to).await;
+                    if let Err(error) = kept {
+                        let problem = problem("forward a port", error);
+                        // Whoever left does not want to know.
+                        let _ = to.send(Input::NotForwarded(vm, port, problem)).await;
+                    }
+                });
+                self.forwards.insert(key, forward.abort_handle());
+            }
+            Effect::EndForward(vm, port) => {
+                if let Some(forward) = self.forwards.remove(&(vm, port)) {
+                    forward.abort();
+                }
+            }
+            Effect::Ssh(vm) => self.spawn(async move {
+                let command = ssh::command(&client, vm.as_str(), &[], true).await;
+                let arguments = command.map(|command| command.arguments().to_vec());
+                Input::Entrance(vm, arguments.map_err(|error| problem("ssh", error)))
+            }),
+            Effect::Open(url) => self.spawn(open(url)),
+            Effect::StartDaemon => self.spawn(async move {
+                match daemon::connect().await {
+                    Ok(_) => Input::Done("the daemon is started".to_owned()),
+                    Err(error) => Input::Failed(problem("start the daemon", error)),
+                }
+            }),
+            // These need the terminal.
+            Effect::Quit | Effect::Enter(_) | Effect::Copy(_) => {}
+        }
+    }
+
+    fn spawn(&self, work: impl Future<Output = Input> + Send + 'static) {
+        let to = self.to.clone();
+        tokio::spawn(async move {
+            // Whoever left does not want to know.
+            let _ = to.send(work.await).await;
+        });
+    }
+
+    fn close_log(&mut self) {
+        if let Some(log) = self.log.take() {
+            log.abort();
+        }
+    }
+}
+
+/// Runs SSH on the terminal, to its end; what to tell of it. It is ended if this is dropped.
+pub async fn ssh(arguments: Vec<OsString>) -> Option<Input> {
+    let entered = async {
+        let mut children = signal(SignalKind::child())?;
+        let command = Command::new(Tool::Ssh).args(arguments);
+        let mut ssh = Interactive::start(&Tools::discover(), &command)?;
+        loop {
+            if let Some(status) = ssh.ended()? {
+                return Ok(status);
+            }
+            // The daemon is heard, and ports are forwarded, meanwhile.
+            children.recv().await;
+        }
+    };
+    match entered.await {
+        // 255 is SSH's own failure (ssh(1)); others are what was last run in there.
+        Ok(status) if status.code() == Some(255) => {
+            let message = "ssh could not enter the VM, or the connection broke";
+            let remedy = Some("see its console (key l), and try: banger vm ssh NAME".to_owned());
+            Some(Input::Failed(Problem::new("ssh", message, remedy)))
+        }
+        Ok(_) => None,
+        Err(error) => Some(Input::Failed(problem("ssh", error))),
+    }
+}
+
+fn problem(title: &str, error: CommandError) -> Problem {
+    Problem::new(title, error.message(), error.hint().map(str::to_owned))
+}
+
+async fn send(client: Client, request: Request) -> Input {
+    let Request { what, method, path, body, form } = request;
+    let failed = |error: WireError| {
+        let problem = problem(&what, error.into());
+        match form {
+            Some(form) => Input::Refused(problem, form),
+            None => Input::Failed(problem),
+        }
+    };
+    match client.send(method, &path, body.as_ref()).await {
+        // What takes long has begun; the events tell how it goes.
+        Ok(reply) if reply.status == StatusCode::ACCEPTED => match reply.json::<Operation>() {
+            Ok(operation) => Input::Begun(operation),
+            Err(error) => failed(error),
+        },
+        Ok(_) => Input::Done(format!("{what}: done")),
+        Err(error) => failed(error),
+    }
+}
+
+async fn read_log(client: Client, vm: VmId, to: mpsc::Sender<Input>) {
+    let path = format!("/v1/vms/{vm}/log?lines={LINES}&follow=true");
+    match client.bytes(&path).await {
+        Ok(mut log) => {
+            while let Ok(Some(bytes)) = log.next().await {
+                if to.send(Input::Log(vm.clone(), bytes.to_vec())).await.is_err() {
+                    return;
+                }
+            }
+        }
+        Err(error) => drop(to.send(Input::Failed(problem("read the log", error.into()))).await),
+    }
+    // Whoever left does not want to know.
+    let _ = to.send(Input::LogEnded(vm)).await;
+}
+
+/// Forwards a port of a guest to a free one here, until the TUI ends or the VM is gone.
+async fn keep_forwarding(
+    client: Client,
+    vm: VmId,
+    port: u16,
+    then: Then,
+    to: &mpsc::Sender<Input>,
+) -> Result<(), CommandError> {
+    let running: Vm = guest::running(&client, vm.as_str()).await?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let at = listener.local_addr()?;
+    let url = format!("http://{at}");
+    // Whoever left does not want to know.
+    let _ = to.send(Input::Forwarded(vm, port, at)).await;
+    let shown = match then {
+        Then::Open => open(url).await,
+        Then::Copy => Input::Address(url),
+    };
+    let _ = to.send(shown).await;
+    forward::carry_all(&client, &running, listener, port, &|_| {}, async || {
+        std::future::pending::<()>().await;
+    })
+    .await
+}
+
+/// Shows an address in the browser that the desktop has.
+async fn open(url: String) -> Input {
+    let remedy = Some("copy the address (key c), and open it yourself".to_owned());
+    if ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
+        return Input::Failed(Problem::new(
+            format!("open {url}"),
+            "there is no desktop here",
+            remedy,
+        ));
+    }
+    let mut command = Command::new(Tool::XdgOpen).arg(&url);
+    for (name, value) in std::env::vars_os() {
+        if let Some(name) = name.to_str() {
+            command = command.env(name, value);
+        }
+    }
+    // It may be the browser itself, and stay.
+    match HostRunner::new(Tools::discover()).detach(&command, Path::new("/dev/null")) {
+        Ok(_) => Input::Done(format!("opened {url}")),
+        Err(error) => Input::Failed(Problem::new(format!("open {url}"), chain(&error), remedy)),
+    }
+}

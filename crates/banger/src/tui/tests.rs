@@ -1,0 +1,8 @@
+//! The screens, as text.
+
+mod acts;
+mod dialogs;
+mod monkey;
+pub mod scene;
+mod screens;
+mod svg;

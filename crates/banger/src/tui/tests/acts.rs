@@ -1,0 +1,336 @@
+//! What keys and the mouse do.
+
+use banger_core::operation::{EventKind, OperationKind, Outcome};
+use banger_core::vm::{StopCause, VmState};
+use crossterm::event::{KeyCode, MouseEventKind};
+
+use super::scene::{Scene, snapshot, vm};
+use crate::tui::dialog::Dialog;
+use crate::tui::model::{Link, Ports};
+use crate::tui::update::{Effect, Input};
+
+/// What is asked of the daemon: `POST /v1/vms/… {…}`.
+fn asked(scene: &mut Scene) -> Vec<String> {
+    let requests = scene.done().into_iter().filter_map(|effect| match effect {
+        Effect::Send(request) => {
+            let body = request.body.map(|body| format!(" {body}")).unwrap_or_default();
+            Some(format!("{}: {} {}{body}", request.what, request.method, request.path))
+        }
+        _ => None,
+    });
+    requests.collect()
+}
+
+#[test]
+fn a_vm_is_made_by_filling_in_a_form() {
+    let mut scene = Scene::usual((100, 40));
+    scene.keys("n").keys("dev");
+    assert!(scene.screen().contains("'dev' is taken"));
+    // It is not sent while something is wrong.
+    scene.press(KeyCode::Enter);
+    assert_eq!(asked(&mut scene), Vec::<String>::new());
+    scene.keys("2").press(KeyCode::Tab).press(KeyCode::Right).press(KeyCode::Down);
+    scene.press(KeyCode::Backspace).keys("99");
+    assert!(scene.screen().contains("99 vcpus is not possible"));
+    scene.press(KeyCode::Backspace).press(KeyCode::Down);
+    scene.press(KeyCode::Backspace).press(KeyCode::Backspace);
+    scene.keys("512M").press(KeyCode::Enter);
+    insta::assert_snapshot!(asked(&mut scene).join("\n"), @r#"create dev2: POST /v1/vms {"disk":8589934592,"image":"dev-tools","memory":536870912,"name":"dev2","start":"ready","vcpus":9,"vmm":"qemu"}"#);
+    assert!(scene.model.dialogs.is_empty());
+}
+
+#[test]
+fn acts_are_for_the_line_or_for_all_that_are_marked() {
+    let mut scene = Scene::usual((100, 30));
+    // ci, dev, scratch: by name.
+    scene.keys("s").keys("j").keys("Sx").keys("nSy").keys("ry");
+    insta::assert_snapshot!(asked(&mut scene).join("\n"), @r#"
+    start ci: POST /v1/vms/0000000000000002/start {"wait":"ready"}
+    stop dev: POST /v1/vms/0000000000000001/stop
+    restart dev: POST /v1/vms/0000000000000001/restart {"wait":"ready"}
+    "#);
+    scene.keys("a").keys("s");
+    insta::assert_snapshot!(asked(&mut scene).join("\n"), @r#"
+    start ci: POST /v1/vms/0000000000000002/start {"wait":"ready"}
+    start scratch: POST /v1/vms/0000000000000003/start {"wait":"ready"}
+    "#);
+    scene.keys("a").keys("D");
+    assert!(scene.screen().contains("type delete 3 to go on"));
+    scene.keys("delete 2").press(KeyCode::Enter);
+    assert_eq!(asked(&mut scene), Vec::<String>::new());
+    scene.press(KeyCode::Backspace).keys("3").press(KeyCode::Enter);
+    assert_eq!(asked(&mut scene).len(), 3);
+    assert!(scene.model.marked.is_empty());
+}
+
+#[test]
+fn a_delete_takes_the_name_to_be_typed_and_a_kill_a_yes() {
+    let mut scene = Scene::usual((100, 30));
+    scene.press(KeyCode::Down).keys("D").keys("de").press(KeyCode::Enter);
+    assert_eq!(asked(&mut scene), Vec::<String>::new());
+    scene.keys("v").press(KeyCode::Enter);
+    scene.keys("K").keys("x").keys("n").keys("K").keys("y");
+    insta::assert_snapshot!(asked(&mut scene).join("\n"), @"
+    delete dev: DELETE /v1/vms/0000000000000001
+    kill dev: POST /v1/vms/0000000000000001/kill
+    ");
+}
+
+#[test]
+fn names_and_sizes_change_and_what_runs_is_not_resized() {
+    let mut scene = Scene::usual((100, 30));
+    scene.press(KeyCode::Down).keys("z");
+    assert!(scene.screen().contains("stop it first"));
+    scene.press(KeyCode::Esc).press(KeyCode::Up).keys("z");
+    scene.press(KeyCode::Tab).press(KeyCode::Backspace).press(KeyCode::Backspace).keys("4G");
+    scene.press(KeyCode::Tab).press(KeyCode::Backspace).press(KeyCode::Backspace).keys("4G");
+    assert!(scene.screen().contains("it has 8 GiB already"));
+    scene.press(KeyCode::Backspace).press(KeyCode::Backspace).keys("16G").press(KeyCode::Enter);
+    scene.keys("m").keys("2").press(KeyCode::Enter).keys("P").keys("tools").press(KeyCode::Enter);
+    insta::assert_snapshot!(asked(&mut scene).join("\n"), @r#"
+    resize ci: PATCH /v1/vms/0000000000000002 {"disk":17179869184,"memory":4294967296}
+    rename ci: PATCH /v1/vms/0000000000000002 {"name":"ci2"}
+    image of the root of ci: POST /v1/images {"vm":{"name":"tools","vm":"0000000000000002"}}
+    "#);
+}
+
+#[test]
+fn images_are_built_pulled_promoted_and_deleted() {
+    let mut scene = Scene::usual((100, 30));
+    scene.keys("2").keys("b").press(KeyCode::Right).press(KeyCode::Enter);
+    scene.keys("p").keys("registry.example/team/app:1").press(KeyCode::Enter);
+    scene.keys("D");
+    assert!(scene.screen().contains("it is used by ci, dev, scratch"));
+    scene
+        .press(KeyCode::Enter)
+        .press(KeyCode::Down)
+        .keys("D")
+        .keys("dev-tools")
+        .press(KeyCode::Enter);
+    scene.keys("P");
+    assert!(scene.screen().contains("in banger's store already"));
+    scene.keys("n");
+    assert!(scene.screen().contains("◂ dev-tools ▸"));
+    insta::assert_snapshot!(asked(&mut scene).join("\n"), @r#"
+    build alpine: POST /v1/images {"alpine":{"keys":[],"name":"alpine","opencode":true,"packages":[],"size":4294967296}}
+    pull registry.example/team/app:1: POST /v1/images {"registry":{"name":"app","reference":"registry.example/team/app:1"}}
+    delete the image dev-tools: DELETE /v1/images/00000000000000a2
+    "#);
+}
+
+#[test]
+fn an_operation_is_cancelled_and_its_failure_stays_until_it_is_dismissed() {
+    let mut scene = Scene::usual((100, 30));
+    scene.begun(1, OperationKind::VmStart, "ci", Some(2));
+    scene.keys("3").keys("c").keys("y");
+    insta::assert_snapshot!(asked(&mut scene).join("\n"), @"cancel start ci: DELETE /v1/operations/0000000000000001");
+    scene.failed(1, "the agent did not answer", "banger vm logs ci");
+    scene.tick(1.0);
+    scene.keys("jk1n");
+    let screen = scene.screen();
+    assert!(
+        screen.contains("failed: start ci") && screen.contains("hint banger vm logs ci"),
+        "{screen}"
+    );
+    scene.press(KeyCode::Enter);
+    assert!(!scene.screen().contains("failed: start ci"));
+    // Another's failure is in the list, and no panel.
+    let what = scene.model.lists.operations.values().next().unwrap().operation.clone();
+    let what = banger_core::operation::Operation {
+        id: banger_core::id::OperationId::from_bits(9),
+        outcome: None,
+        ..what
+    };
+    scene.event(Some(9), EventKind::Begun { what: Box::new(what) });
+    scene.failed(9, "no", "no");
+    assert!(scene.model.dialogs.is_empty());
+}
+
+#[test]
+fn ssh_needs_a_vm_that_runs() {
+    let mut scene = Scene::usual((100, 30));
+    scene.keys("e");
+    assert!(scene.screen().contains("start it first"));
+    scene.done();
+    scene.press(KeyCode::Esc).press(KeyCode::Down).keys("e");
+    let effects = scene.done();
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Ssh(_))), "{effects:?}");
+}
+
+#[test]
+fn ports_are_opened_copied_and_forwarded() {
+    let mut scene = Scene::usual((100, 30));
+    scene.press(KeyCode::Down).keys("o");
+    let id = scene.model.vm().unwrap().id.clone();
+    let port = |port, address: &str, process: &str| banger_core::agent::Port {
+        port,
+        address: address.to_owned(),
+        process: Some(process.to_owned()),
+    };
+    let ports = vec![
+        port(22, "0.0.0.0", "sshd"),
+        port(22, "::", "sshd"),
+        port(4096, "127.0.0.1", "opencode"),
+    ];
+    scene.take(Input::Ports(id.clone(), Ports::Known(ports)));
+    scene.done();
+    scene.press(KeyCode::Down).press(KeyCode::Enter);
+    assert!(matches!(scene.done()[..], [Effect::Forward(_, 4096, _)]));
+    scene.take(Input::Forwarded(id, 4096, ([127, 0, 0, 1], 4711).into()));
+    scene.keys("c");
+    assert_eq!(scene.done(), [Effect::Copy("http://127.0.0.1:4711".to_owned())]);
+    assert!(scene.screen().contains("4096  opencode         http://127.0.0.1:4711"));
+}
+
+#[test]
+fn the_filter_and_the_order_decide_what_is_shown() {
+    let mut scene = Scene::usual((100, 30));
+    let names = |scene: &Scene| {
+        let shown =
+            scene.model.shown_vms().iter().map(|vm| vm.name.to_string()).collect::<Vec<_>>();
+        shown.join(" ")
+    };
+    assert_eq!(names(&scene), "ci dev scratch");
+    scene.keys("f");
+    assert_eq!(names(&scene), "dev ci scratch");
+    scene.keys("F");
+    assert_eq!(names(&scene), "scratch ci dev");
+    scene.keys("/").keys("STOPPED sc").press(KeyCode::Enter);
+    assert_eq!(names(&scene), "scratch");
+    assert!(scene.screen().contains("VMs 1 of 3 · /STOPPED sc"));
+    scene.press(KeyCode::Esc);
+    assert_eq!(names(&scene), "scratch ci dev");
+    scene.click("NAME");
+    assert_eq!(names(&scene), "ci dev scratch");
+}
+
+#[test]
+fn a_list_that_changes_leaves_the_person_where_they_were() {
+    let mut scene = Scene::usual((100, 30));
+    scene.press(KeyCode::Down);
+    assert_eq!(scene.model.vm().unwrap().name.as_str(), "dev");
+    scene.event(None, EventKind::VmChanged { vm: Box::new(vm(4, "a", VmState::Defined)) });
+    scene.event(None, EventKind::VmDeleted { vm: vm(2, "ci", VmState::Defined).id });
+    assert_eq!(scene.model.vm().unwrap().name.as_str(), "dev");
+    scene.event(None, EventKind::VmDeleted { vm: vm(1, "dev", VmState::Defined).id });
+    assert_eq!(scene.model.vm().unwrap().name.as_str(), "scratch");
+}
+
+#[test]
+fn the_mouse_selects_turns_and_scrolls() {
+    let mut scene = Scene::usual((100, 30));
+    scene.click("scratch");
+    assert_eq!(scene.model.vm().unwrap().name.as_str(), "scratch");
+    scene.mouse(MouseEventKind::ScrollUp, 5, 5);
+    assert_eq!(scene.model.vm().unwrap().name.as_str(), "ci");
+    scene.click("Images");
+    assert!(scene.screen().contains("dev-tools"));
+    scene.click("VMs").keys("n").click("memory");
+    assert!(matches!(scene.model.dialogs.last(), Some(Dialog::Form(form)) if form.focus == 3));
+}
+
+#[test]
+fn the_palette_does_what_it_names() {
+    let mut scene = Scene::usual((100, 30));
+    scene.keys(":").keys("imag");
+    assert!(scene.screen().contains("image of VM"));
+    scene.press(KeyCode::Enter);
+    assert!(scene.screen().contains("Images 2"));
+    scene.keys(":").keys("new v").press(KeyCode::Enter);
+    assert!(matches!(scene.model.dialogs.last(), Some(Dialog::Form(_))));
+}
+
+#[test]
+fn a_log_is_followed_and_searched() {
+    let mut scene = Scene::usual((80, 24));
+    scene.keys("l");
+    let id = scene.model.vm().unwrap().id.clone();
+    assert!(scene.done().contains(&Effect::OpenLog(id.clone())));
+    let text: String = (0..100).map(|i| format!("line {i} \x1b[32mok\x1b[0m\r\n")).collect();
+    scene.take(Input::Log(id.clone(), text.into_bytes()));
+    assert!(scene.screen().contains("line 99 ok"));
+    scene.keys("/").keys("line 42").press(KeyCode::Enter);
+    let screen = scene.screen();
+    assert!(screen.contains("line 42 ok") && screen.contains("standing still"), "{screen}");
+    scene.take(Input::Log(id.clone(), b"more\n".to_vec()));
+    assert!(!scene.screen().contains("more"));
+    scene.keys("f");
+    assert!(scene.screen().contains("more"));
+    // After a broken connection all of it comes again.
+    let vms = scene.model.lists.vms.values().cloned().collect();
+    scene.done();
+    scene.take(Input::Loaded(Box::new(snapshot(vms, vec![]))));
+    assert!(scene.done().contains(&Effect::OpenLog(id.clone())));
+    scene.take(Input::Log(id, b"again\n".to_vec()));
+    let screen = scene.screen();
+    assert!(screen.contains("again") && !screen.contains("more"), "{screen}");
+    scene.press(KeyCode::Esc);
+    assert!(scene.done().contains(&Effect::CloseLog));
+}
+
+#[test]
+fn a_daemon_that_goes_is_told_and_one_that_comes_back_too() {
+    let mut scene = Scene::usual((100, 30));
+    scene.begun(1, OperationKind::VmStart, "ci", Some(2));
+    scene.stage(1, "boot", Some(100));
+    scene.take(Input::Away("cannot connect".to_owned()));
+    assert!(scene.screen().contains("the daemon is away: cannot connect"));
+    assert!(scene.screen().contains("scratch"));
+    scene.done();
+    scene.keys("R");
+    assert_eq!(scene.done(), [Effect::StartDaemon]);
+    let operation = scene.model.lists.operations.values().next().unwrap().operation.clone();
+    let vms = scene.model.lists.vms.values().cloned().collect();
+    let mut again = snapshot(vms, vec![operation]);
+    again.dashboard.daemon.last_event = 150;
+    scene.take(Input::Loaded(Box::new(again)));
+    assert_eq!(scene.model.link, Link::Up);
+    assert!(scene.screen().contains("the daemon is back"));
+    // What was seen of the operation is still there, and its end is told.
+    scene.event(Some(1), EventKind::Finished { outcome: Outcome::Cancelled });
+    scene.keys("3");
+    let screen = scene.screen();
+    assert!(screen.contains("✓ boot") && screen.contains("was cancelled"), "{screen}");
+}
+
+#[test]
+fn a_state_that_changes_is_seen_at_once() {
+    let mut scene = Scene::usual((100, 30));
+    let state = VmState::Stopped(StopCause::GuestShutdown);
+    let gone = vm(1, "dev", state.clone());
+    scene.event(None, EventKind::VmChanged { vm: Box::new(gone.clone()) });
+    scene.event(None, EventKind::StateChanged { vm: gone.id, state });
+    scene.press(KeyCode::Down);
+    assert!(scene.screen().contains("stopped (the guest shut down)"));
+}
+
+/// A guest gives its programs and its console any text it likes.
+#[test]
+fn what_a_guest_says_is_obeyed_nowhere() {
+    let evil = "a\x1b[2J\x07\x1b]52;c;eA==\x07\u{9b}31m";
+    let mut scene = Scene::usual((100, 30));
+    scene.press(KeyCode::Down);
+    let id = scene.model.vm().unwrap().id.clone();
+    let port = banger_core::agent::Port {
+        port: 80,
+        address: "0.0.0.0".to_owned(),
+        process: Some(evil.to_owned()),
+    };
+    scene.take(Input::Ports(id.clone(), Ports::Known(vec![port])));
+    let safe = |scene: &mut Scene| {
+        let screen = scene.screen();
+        assert!(!screen.contains(|c: char| c.is_control() && c != '\n'), "{screen:?}");
+    };
+    safe(&mut scene);
+    scene.keys("o");
+    safe(&mut scene);
+    scene.press(KeyCode::Esc).keys("l");
+    scene.take(Input::Log(id, evil.as_bytes().to_vec()));
+    safe(&mut scene);
+    scene.begun(1, OperationKind::VmStart, evil, Some(1));
+    scene.event(Some(1), EventKind::Warning { message: evil.to_owned() });
+    scene.failed(1, evil, evil);
+    safe(&mut scene);
+    scene.press(KeyCode::Enter).press(KeyCode::Esc).press(KeyCode::Enter);
+    safe(&mut scene);
+}

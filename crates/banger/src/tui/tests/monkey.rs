@@ -1,0 +1,104 @@
+//! Whatever is typed and whatever comes, nothing panics.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use proptest::prelude::*;
+
+use super::scene::{Scene, report};
+use crate::tui::model::Ports;
+use crate::tui::update::{Effect, Input};
+
+fn keys() -> impl Strategy<Value = KeyEvent> {
+    let code = prop_oneof![
+        8 => prop::sample::select("qwertzuiopasdfghjklyxcvbnm?:/ 1234RSKDPGFNZ".chars().collect::<Vec<_>>()).prop_map(KeyCode::Char),
+        2 => any::<char>().prop_map(KeyCode::Char),
+        6 => prop::sample::select(vec![
+            KeyCode::Enter, KeyCode::Esc, KeyCode::Tab, KeyCode::BackTab, KeyCode::Up, KeyCode::Down,
+            KeyCode::Left, KeyCode::Right, KeyCode::PageUp, KeyCode::PageDown, KeyCode::Home,
+            KeyCode::End, KeyCode::Backspace, KeyCode::Delete, KeyCode::F(1), KeyCode::Null,
+        ]),
+    ];
+    let modifiers = prop::sample::select(vec![
+        KeyModifiers::NONE,
+        KeyModifiers::NONE,
+        KeyModifiers::SHIFT,
+        KeyModifiers::CONTROL,
+        KeyModifiers::ALT,
+    ]);
+    (code, modifiers).prop_map(|(code, modifiers)| KeyEvent::new(code, modifiers))
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Key(KeyEvent),
+    Mouse(MouseEventKind, u16, u16),
+    Paste(String),
+    Size(u16, u16),
+    Away,
+    Tick(u8),
+    Log(Vec<u8>),
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let mouse = prop::sample::select(vec![
+        MouseEventKind::Down(MouseButton::Left),
+        MouseEventKind::ScrollUp,
+        MouseEventKind::ScrollDown,
+        MouseEventKind::Moved,
+    ]);
+    prop_oneof![
+        20 => keys().prop_map(Step::Key),
+        3 => (mouse, 0_u16..130, 0_u16..50).prop_map(|(kind, x, y)| Step::Mouse(kind, x, y)),
+        1 => any::<String>().prop_map(Step::Paste),
+        1 => (1_u16..130, 1_u16..50).prop_map(|(x, y)| Step::Size(x, y)),
+        1 => Just(Step::Away),
+        1 => any::<u8>().prop_map(Step::Tick),
+        1 => any::<Vec<u8>>().prop_map(Step::Log),
+    ]
+}
+
+/// What the shell would bring for what was wanted.
+fn answer(scene: &mut Scene) {
+    for effect in scene.done() {
+        let input = match effect {
+            Effect::Examine => Input::Doctor(Ok(report())),
+            Effect::Ports(vm) => Input::Ports(vm, Ports::Known(Vec::new())),
+            Effect::Ssh(vm) => Input::Entrance(vm, Ok(Vec::new())),
+            Effect::Images => Input::Images(Ok(Vec::new())),
+            Effect::OpenLog(vm) => Input::Log(vm, b"one\ntwo\n".to_vec()),
+            _ => continue,
+        };
+        scene.take(input);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_sequence_of_inputs_panics(steps in prop::collection::vec(steps(), 1..60)) {
+        let mut scene = Scene::usual((80, 24));
+        for step in steps {
+            match step {
+                Step::Key(event) => {
+ scene.take(Input::Key(event)); },
+                Step::Mouse(kind, column, row) => {
+                    let event = MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE };
+                    scene.take(Input::Mouse(event));
+                }
+                Step::Paste(text) => {
+ scene.take(Input::Paste(text)); },
+                Step::Size(width, height) => scene.size = (width, height),
+                Step::Away => {
+ scene.take(Input::Away("gone".to_owned())); },
+                Step::Tick(percent) => scene.tick(percent.into()),
+                Step::Log(bytes) => {
+                    if let Some(vm) = scene.model.log.as_ref().map(|log| log.vm.clone()) {
+                        scene.take(Input::Log(vm, bytes));
+                    }
+                }
+            }
+            answer(&mut scene);
+            scene.draw(true);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Keys in dialogs.
+
+use banger_core::agent::Port;
+use banger_core::id::VmId;
+use crossterm::event::{KeyCode, KeyEvent};
+
+use super::super::dialog::{Dialog, PortList, Request};
+use super::super::form::key_in;
+use super::super::model::{Model, Ports};
+use super::{Effect, Then};
+
+impl Model {
+    /// Gives a key to the dialog on top.
+    pub(super) fn dialog_key(&mut self, event: KeyEvent) -> Vec<Effect> {
+        let Some(dialog) = self.dialogs.pop() else { return Vec::new() };
+        if event.code == KeyCode::Esc {
+            return Vec::new();
+        }
+        match dialog {
+            // Read, then dismissed: any other key was meant for something else.
+            Dialog::Problem(..) if event.code == KeyCode::Enter => {}
+            Dialog::Problem(problem, line) => {
+                self.dialogs.push(Dialog::Problem(problem, scrolled(line, event.code)));
+            }
+            Dialog::Help(_) if matches!(event.code, KeyCode::Char('?' | 'q') | KeyCode::Enter) => {}
+            Dialog::Help(line) => self.dialogs.push(Dialog::Help(scrolled(line, event.code))),
+            Dialog::Palette(mut palette) => {
+                let found = palette.found(self.scopes());
+                palette.at = palette.at.min(found.len().saturating_sub(1));
+                match event.code {
+                    KeyCode::Enter => {
+                        return found.get(palette.at).map_or_else(Vec::new, |b| self.act(b.action));
+                    }
+                    KeyCode::Up => palette.at = palette.at.saturating_sub(1),
+                    KeyCode::Down => palette.at += 1,
+                    _ => {
+                        palette.at = 0;
+                        key_in(&mut palette.typed, event);
+                    }
+                }
+                self.dialogs.push(Dialog::Palette(palette));
+            }
+            Dialog::Confirm(mut confirm) => {
+                let go = match (&mut confirm.typed, event.code) {
+                    (None, KeyCode::Char('n' | 'N')) => return Vec::new(),
+                    (None, code) => matches!(code, KeyCode::Char('y' | 'Y')),
+                    (Some(_), KeyCode::Enter) => confirm.is_met(),
+                    (Some((_, typed)), _) => {
+                        key_in(typed, event);
+                        false
+                    }
+                };
+                if go {
+                    self.marked.clear();
+                    return confirm.requests.into_iter().map(Effect::Send).collect();
+                }
+                self.dialogs.push(Dialog::Confirm(confirm));
+            }
+            Dialog::Form(mut form) => {
+                if form.key(event) {
+                    if let Some(request) = form.request(self) {
+                        let form = Some(Box::new(form));
+                        return vec![Effect::Send(Request { form, ..request })];
+                    }
+                    let Some(wrong) = form.errors(self).iter().position(Option::is_some) else {
+                        self.notice = Some(form.no_request(self));
+                        return Vec::new();
+                    };
+                    form.focus = wrong;
+                }
+                self.dialogs.push(Dialog::Form(form));
+            }
+            Dialog::Ports(ports) => return self.port_key(ports, event),
+        }
+        Vec::new()
+    }
+
+    fn port_key(&mut self, mut list: PortList, event: KeyEvent) -> Vec<Effect> {
+        let known = self.known_ports(&list.vm);
+        list.at = list.at.min(known.len().saturating_sub(1));
+        let then = match event.code {
+            KeyCode::Enter | KeyCode::Char('o') => Some(Then::Open),
+            KeyCode::Char('c' | 'y') => Some(Then::Copy),
+            KeyCode::Up | KeyCode::Char('k') => {
+                list.at = list.at.saturating_sub(1);
+                None
+            }
+            KeyCode::Down | KeyCode::Char('j') => {
+                list.at = (list.at + 1).min(known.len().saturating_sub(1));
+                None
+            }
+            KeyCode::Char('q') => return Vec::new(),
+            _ => None,
+        };
+        let effect = then.zip(known.get(list.at)).and_then(|(then, port)| {
+            match (self.url(&list.vm, port.port), then) {
+                (Some(url), Then::Open) => Some(Effect::Open(url)),
+                (Some(url), Then::Copy) => Some(Effect::Copy(url)),
+                (None, then) => self.forward(&list.vm, port.port, then),
+            }
+        });
+        self.dialogs.push(Dialog::Ports(list));
+        effect.into_iter().collect()
+    }
+
+    /// Forwards a port, unless that was asked for already.
+    fn forward(&mut self, vm: &VmId, port: u16, then: Then) -> Option<Effect> {
+        let key = (vm.clone(), port);
+        if self.forwards.contains_key(&key) {
+            self.notice = Some(format!("port {port} is being forwarded"));
+            return None;
+        }
+        self.forwards.insert(key, None);
+        Some(Effect::Forward(vm.clone(), port, then))
+    }
+
+    /// The ports of a guest that are known, each once.
+    #[must_use]
+    pub fn known_ports(&self, vm: &VmId) -> Vec<Port> {
+        let Some(Ports::Known(ports)) = self.ports.get(vm) else { return Vec::new() };
+        let mut ports = ports.clone();
+        ports.sort();
+        ports.dedup_by_key(|port| port.port);
+        ports
+    }
+
+    /// Where a port of a guest is reached from here, if it is.
+    #[must_use]
+    pub fn url(&self, vm: &VmId, port: u16) -> Option<String> {
+        if let Some(Some(at)) = self.forwards.get(&(vm.clone(), port)) {
+            return Some(format!("http://{at}"));
+        }
+        let lease = self.lists.vms.get(vm)?.lease.as_ref()?;
+        // One that listens on the guest's loopback only is reached by forwarding.
+        let Ports::Known(ports) = self.ports.get(vm)? else { return None };
+        let open = ports
+            .iter()
+            .any(|p| p.port == port && !p.address.starts_with("127.") && p.address != "::1");
+        open.then(|| format!("http://{}:{port}", lease.address))
+    }
+}
+
+/// The first line that is shown of a long text, after a key.
+fn scrolled(line: u16, key: KeyCode) -> u16 {
+    match key {
+        KeyCode::Up | KeyCode::Char('k') => line.saturating_sub(1),
+        KeyCode::Down | KeyCode::Char('j') => line.saturating_add(1),
+        KeyCode::PageUp => line.saturating_sub(10),
+        KeyCode::PageDown | KeyCode::Char(' ') => line.saturating_add(10),
+        KeyCode::Home | KeyCode::Char('g') => 0,
+        KeyCode::End | KeyCode::Char('G') => u16::MAX,
+        _ => line,
+    }
+}

@@ -1,0 +1,153 @@
+//! The details of a VM.
+
+use banger_core::size::Size;
+use banger_core::vm::Vm;
+use ratatui::text::{Line, Span};
+
+use super::super::model::{Model, Ports};
+use super::super::words;
+use super::Theme;
+use super::operations::stages;
+use super::text::{clock, sparkline};
+use crate::cmd::vm::{limits, name};
+use crate::output::duration;
+
+/// How many events are shown.
+const EVENTS: usize = 12;
+
+/// A name and what it has.
+pub fn pair(theme: Theme, name: &str, value: impl Into<Span<'static>>) -> Line<'static> {
+    Line::from(vec![Span::styled(format!(" {name:<10} "), theme.faint()), value.into()])
+}
+
+/// A heading between others.
+pub fn heading(theme: Theme, text: &str) -> Line<'static> {
+    Line::from(Span::styled(format!(" {text}"), theme.title()))
+}
+
+pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
+    let Some(vm) = model.vm() else { return Vec::new() };
+    let spec = &vm.spec;
+    let mut lines = vec![
+        pair(theme, "name", Span::styled(vm.name.to_string(), theme.title())),
+        pair(theme, "state", Span::styled(words::state(&vm.state), theme.state(&vm.state))),
+    ];
+    if let Some(watched) = model.under_way(&vm.id) {
+        lines.push(heading(theme, &words::title(&watched.operation)));
+        lines.extend(stages(watched, model.now_ms, theme));
+    }
+    lines.extend(resources(model, vm, theme, width));
+    lines.extend(ports(model, vm, theme));
+    lines.extend([
+        pair(theme, "image", spec.image_name.to_string()),
+        pair(theme, "vcpus", spec.vcpus.to_string()),
+        pair(theme, "memory", spec.memory.to_string()),
+        pair(theme, "work disk", spec.disk.to_string()),
+        pair(theme, "network", network(vm)),
+        pair(theme, "vmm", name(&spec.vmm)),
+        pair(theme, "root disk", format!("{}: {}", name(&spec.root_disk), spec.root_disk_reason)),
+    ]);
+    if let Some(limit) = spec.overlay {
+        lines.push(pair(theme, "overlay", format!("at most {limit}")));
+    }
+    if !spec.limits.is_empty() {
+        lines.push(pair(theme, "limits", limits(&spec.limits)));
+    }
+    lines.push(pair(theme, "opencode", if spec.opencode { "on" } else { "off" }));
+    if let Some(run) = &vm.run {
+        let ready = run.ready.iter().map(|ready| format!("{} {}", ready.stage, duration(ready.ms)));
+        let ready = ready.collect::<Vec<_>>().join(" · ");
+        if !ready.is_empty() {
+            lines.push(pair(theme, "ready", ready));
+        }
+        lines.push(pair(theme, "pid", run.pid.to_string()));
+    }
+    lines.push(pair(theme, "id", vm.id.to_string()));
+    let events: Vec<_> = model
+        .happened
+        .iter()
+        .rev()
+        .filter(|line| line.vm.as_ref() == Some(&vm.id))
+        .take(EVENTS)
+        .collect();
+    if !events.is_empty() {
+        lines.push(heading(theme, "recent events (UTC)"));
+        lines.extend(events.iter().map(|line| {
+            let at = Span::styled(format!(" {}   ", clock(line.at_ms)), theme.faint());
+            Line::from(vec![at, Span::raw(line.text.clone())])
+        }));
+    }
+    lines
+}
+
+fn network(vm: &Vm) -> String {
+    match &vm.lease {
+        Some(lease) => format!("{}, {} ({})", name(&vm.spec.network), lease.address, lease.mac),
+        None => name(&vm.spec.network),
+    }
+}
+
+/// What it takes of the host.
+fn resources(model: &Model, vm: &Vm, theme: Theme, width: u16) -> Vec<Line<'static>> {
+    let Some(taken) = model.taken.get(&vm.id) else { return Vec::new() };
+    let stats = &taken.stats;
+    let room = usize::from(width.saturating_sub(30)).min(40);
+    let mut lines = Vec::new();
+    if let Some(percent) = stats.cpu_percent {
+        let line = sparkline(&taken.cpu, 100 * u64::from(vm.spec.vcpus), room);
+        let mut shown = pair(theme, "CPU", format!("{:<11}", format!("{percent:.1} %")));
+        shown.push_span(Span::styled(line.trim_start().to_owned(), theme.busy()));
+        lines.push(shown);
+    }
+    if let Some(bytes) = stats.rss_bytes {
+        let line = sparkline(&taken.memory, taken.most_memory(vm), room);
+        let mut shown = pair(theme, "RSS", format!("{:<11}", Size::bytes(bytes).to_string()));
+        shown.push_span(Span::styled(line.trim_start().to_owned(), theme.good()));
+        lines.push(shown);
+    }
+    let size = |bytes| Size::bytes(bytes).to_string();
+    let disk = format!(
+        "root overlay {}, work disk {}",
+        size(stats.disk.overlay_bytes),
+        size(stats.disk.work_bytes)
+    );
+    lines.push(pair(theme, "on disk", disk));
+    if let Some(traffic) = stats.traffic {
+        let disk = format!(
+            "read {}, written {}",
+            size(traffic.disk_read_bytes),
+            size(traffic.disk_written_bytes)
+        );
+        let net = format!(
+            "received {}, sent {}",
+            size(traffic.net_received_bytes),
+            size(traffic.net_sent_bytes)
+        );
+        lines.extend([pair(theme, "disk I/O", disk), pair(theme, "traffic", net)]);
+    }
+    lines
+}
+
+fn ports(model: &Model, vm: &Vm, theme: Theme) -> Vec<Line<'static>> {
+    match model.ports.get(&vm.id) {
+        _ if vm.run.is_none() => Vec::new(),
+        None => Vec::new(),
+        Some(Ports::Asked) => vec![pair(theme, "ports", Span::styled("…", theme.faint()))],
+        Some(Ports::Unknown(why)) => {
+            vec![pair(theme, "ports", Span::styled(why.clone(), theme.warning()))]
+        }
+        Some(Ports::Known(_)) => {
+            let shown = model.known_ports(&vm.id).into_iter().map(|port| {
+                // The guest gives its programs any name it likes.
+                let process: String =
+                    port.process.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+                let url =
+                    model.url(&vm.id, port.port).map(|url| format!(" {url}")).unwrap_or_default();
+                format!("{} {process}{url}", port.port).trim_end().to_owned()
+            });
+            let shown = shown.collect::<Vec<_>>().join(" · ");
+            let shown = if shown.is_empty() { "nothing listens".to_owned() } else { shown };
+            vec![pair(theme, "ports", shown)]
+        }
+    }
+}

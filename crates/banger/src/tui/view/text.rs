@@ -1,0 +1,186 @@
+//! Text that fits: by the columns that it takes, not by its characters.
+
+use std::collections::VecDeque;
+
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+use super::Theme;
+
+/// A text of at most so many columns; `…` stands for what is left out.
+pub fn fit(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut out = String::new();
+    let mut taken = 0;
+    for c in text.chars() {
+        let wide = c.width().unwrap_or(0);
+        if taken + wide + 1 > width {
+            break;
+        }
+        taken += wide;
+        out.push(c);
+    }
+    if width > 0 {
+        out.push('…');
+    }
+    out
+}
+
+/// A text in lines of at most so many columns.
+pub fn wrap(text: &str, width: usize) -> Vec<&str> {
+    let (mut lines, mut from, mut taken) = (Vec::new(), 0, 0);
+    for (i, c) in text.char_indices() {
+        let wide = c.width().unwrap_or(0);
+        if taken + wide > width.max(1) && i > from {
+            lines.push(&text[from..i]);
+            (from, taken) = (i, 0);
+        }
+        taken += wide;
+    }
+    lines.push(&text[from..]);
+    lines
+}
+
+/// Lines of at most so many columns, their styles kept.
+pub fn fold(lines: Vec<Line<'static>>, width: usize) -> Vec<Line<'static>> {
+    let mut out = Vec::with_capacity(lines.len());
+    for line in lines {
+        if line.width() <= width {
+            out.push(line);
+            continue;
+        }
+        let (mut spans, mut left) = (Vec::new(), width);
+        for span in line.spans {
+            let mut rest = span.content.as_ref();
+            while rest.width() > left {
+                let part =
+                    if left == 0 { "" } else { at_a_word(wrap(rest, left)[0], left < width) };
+                if part.width() <= left {
+                    spans.push(Span::styled(part.to_owned(), span.style));
+                    rest = &rest[part.len()..];
+                } else if left == width {
+                    // Not even one character fits.
+                    rest = "";
+                }
+                out.push(Line::from(std::mem::take(&mut spans)));
+                left = width;
+            }
+            left -= rest.width();
+            spans.push(Span::styled(rest.to_owned(), span.style));
+        }
+        out.push(Line::from(spans));
+    }
+    out
+}
+
+/// A part of a text up to its last space, if it has one; nothing, if it can go to the next line.
+fn at_a_word(part: &str, movable: bool) -> &str {
+    match part.rfind(' ') {
+        Some(space) => &part[..=space],
+        None if movable => "",
+        None => part,
+    }
+}
+
+/// The last values as blocks of eight heights, the latest at the right. `most` is the full height.
+pub fn sparkline(values: &VecDeque<u64>, most: u64, width: usize) -> String {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let shown = values.iter().skip(values.len().saturating_sub(width));
+    let most = most.max(1);
+    let block = |value: &u64| {
+        let height = value.saturating_mul(8) / most;
+        BLOCKS[usize::try_from(height).unwrap_or(7).min(7)]
+    };
+    let line: String = shown.map(block).collect();
+    format!("{line:>width$}")
+}
+
+/// A bar of so many columns, `taken` of them full.
+pub fn bar(
+    theme: Theme,
+    style: ratatui::style::Style,
+    taken: u64,
+    of: u64,
+    width: usize,
+) -> [Span<'static>; 2] {
+    let share = u128::from(taken) * width as u128 / u128::from(of.max(1));
+    let mut full = usize::try_from(share).unwrap_or(width).min(width);
+    if taken > 0 {
+        // Little is not nothing.
+        full = full.max(1);
+    }
+    [Span::styled("█".repeat(full), style), Span::styled("░".repeat(width - full), theme.faint())]
+}
+
+/// The place of a line that is so far down in an area.
+pub fn row(area: Rect, down: usize) -> Rect {
+    let y = area.y.saturating_add(u16::try_from(down).unwrap_or(u16::MAX));
+    Rect { y, height: 1, ..area }.intersection(area)
+}
+
+/// A time of day, UTC.
+pub fn clock(at_ms: u64) -> String {
+    let s = at_ms / 1000;
+    format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60)
+}
+
+/// How old something is, in six columns.
+pub fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        86_400..8_640_000 => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// What turns while something goes on.
+pub fn spinner(now_ms: u64) -> char {
+    const TURNS: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+    TURNS[usize::try_from(now_ms / 100 % 10).unwrap_or(0)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        let shown = ["dev", "開発環境", "a開発", "e\u{301}tude"].map(|text| fit(text, 5));
+        assert_eq!(shown, ["dev", "開発…", "a開発", "e\u{301}tude"]);
+        assert_eq!(fit("abc", 0), "");
+        assert_eq!(wrap("開発環境x", 4), ["開発", "環境", "x"]);
+        assert_eq!(wrap("", 4), [""]);
+        assert_eq!(wrap("開", 1), ["開"]);
+    }
+
+    #[test]
+    fn folded_lines_keep_all_of_their_text() {
+        let line = Line::from(vec![Span::raw("ab"), Span::raw("開発環境"), Span::raw("x")]);
+        for width in 2..12 {
+            let folded = fold(vec![line.clone()], width);
+            assert!(folded.iter().all(|line| line.width() <= width), "{width}: {folded:?}");
+            let text: String = folded.iter().map(ToString::to_string).collect();
+            assert_eq!(text, "ab開発環境x", "{width}");
+        }
+        assert!(fold(vec![line], 1).len() < 9);
+    }
+
+    #[test]
+    fn an_age_is_short() {
+        let ages = [0, 59, 61, 3599, 3725, 86_399, 90_000, 365 * 86_400].map(age);
+        assert_eq!(ages.join(" "), "0s 59s 1m01s 59m59s 1h02m 23h59m 1d01h 365d");
+    }
+
+    #[test]
+    fn a_sparkline_is_as_wide_as_it_is_told() {
+        let values = VecDeque::from([0, 50, 100, 200]);
+        assert_eq!(sparkline(&values, 100, 6), "  ▁▅██");
+        assert_eq!(sparkline(&values, 100, 2), "██");
+        assert_eq!(sparkline(&VecDeque::new(), 0, 3), "   ");
+    }
+}

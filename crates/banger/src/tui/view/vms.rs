@@ -1,0 +1,258 @@
+//! The list of VMs.
+
+use banger_core::size::Size;
+use banger_core::vm::Vm;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Cell, Paragraph, Row, Table};
+
+use super::super::list::Column;
+use super::super::model::{Model, Taken};
+use super::text::{age, fit, row, sparkline, spinner};
+use super::{Theme, block, theme};
+
+/// How wide a sparkline is.
+const LINE: u16 = 10;
+
+/// A column on the screen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    Name,
+    State,
+    Image,
+    Vcpus,
+    Reserved,
+    Address,
+    Uptime,
+    Cpu,
+    CpuLine,
+    Memory,
+    MemoryLine,
+    Disk,
+}
+
+impl Shown {
+    /// All, as they stand.
+    const ALL: [Self; 12] = [
+        Self::Name,
+        Self::State,
+        Self::Image,
+        Self::Vcpus,
+        Self::Reserved,
+        Self::Address,
+        Self::Uptime,
+        Self::Cpu,
+        Self::CpuLine,
+        Self::Memory,
+        Self::MemoryLine,
+        Self::Disk,
+    ];
+
+    /// Which are left out first, where there is little room.
+    const SPARE: [Self; 8] = [
+        Self::Reserved,
+        Self::Vcpus,
+        Self::MemoryLine,
+        Self::Address,
+        Self::Image,
+        Self::Disk,
+        Self::Uptime,
+        Self::CpuLine,
+    ];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Name => "NAME",
+            Self::State => "STATE",
+            Self::Image => "IMAGE",
+            Self::Vcpus => "VCPUS",
+            Self::Reserved => "MEMORY",
+            Self::Address => "IP",
+            Self::Uptime => "UPTIME",
+            Self::Cpu => "CPU",
+            Self::CpuLine | Self::MemoryLine => "",
+            Self::Memory => "MEM",
+            Self::Disk => "DISK",
+        }
+    }
+
+    /// What a click on its heading sorts by.
+    fn sorts(self) -> Option<Column> {
+        Some(match self {
+            Self::Name => Column::Name,
+            Self::State => Column::State,
+            Self::Image => Column::Image,
+            Self::Uptime => Column::Uptime,
+            Self::Cpu | Self::CpuLine => Column::Cpu,
+            Self::Memory | Self::MemoryLine => Column::Memory,
+            Self::Disk => Column::Disk,
+            Self::Vcpus | Self::Reserved | Self::Address => return None,
+        })
+    }
+
+    /// Whether it stands at the right.
+    fn is_number(self) -> bool {
+        matches!(
+            self,
+            Self::Vcpus | Self::Reserved | Self::Uptime | Self::Cpu | Self::Memory | Self::Disk
+        )
+    }
+
+    fn width(self) -> u16 {
+        match self {
+            Self::Name => 14,
+            Self::State => 14,
+            Self::Image => 10,
+            Self::Uptime => 6,
+            Self::Vcpus => 5,
+            Self::Reserved | Self::Disk | Self::Memory => 9,
+            Self::Address => 15,
+            Self::Cpu => 7,
+            Self::CpuLine | Self::MemoryLine => LINE,
+        }
+    }
+
+    /// Those that have room in so many columns.
+    fn fitting(width: u16) -> Vec<Self> {
+        let mut shown = Self::ALL.to_vec();
+        for spare in Self::SPARE {
+            let taken: u16 = shown.iter().map(|column| column.width() + 1).sum();
+            // The marks stand before.
+            if taken + 2 <= width {
+                break;
+            }
+            shown.retain(|column| *column != spare);
+        }
+        shown
+    }
+}
+
+pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
+    let at = model.settle();
+    let filter = model.cursor().filter.value().to_owned();
+    let (all, shown) = (model.lists.vms.len(), model.shown_vms().len());
+    let mut title = match filter.as_str() {
+        "" => format!("VMs {all}"),
+        filter => format!("VMs {shown} of {all} · /{filter}"),
+    };
+    if !model.marked.is_empty() {
+        title.push_str(&format!(" · {} marked", model.marked.len()));
+    }
+    let block = block(theme, &title);
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(inner);
+    model.hits.list = body;
+    let height = usize::from(body.height).max(1);
+    let cursor = model.cursor_mut();
+    let line = at.unwrap_or(0);
+    cursor.top = cursor
+        .top
+        .min(line)
+        .max((line + 1).saturating_sub(height))
+        .min(shown.saturating_sub(height));
+    let top = cursor.top;
+    if shown == 0 {
+        let text = match (model.lists.vms.is_empty(), model.dashboard.is_some()) {
+            (_, false) => "",
+            (true, true) => " no VMs yet: n makes one",
+            (false, true) => " none has these words: Esc shows all",
+        };
+        frame.render_widget(Paragraph::new(Span::styled(text, theme.faint())), body);
+        return;
+    }
+    let columns = Shown::fitting(inner.width);
+    let fixed: u16 = columns.iter().skip(1).map(|column| column.width() + 1).sum();
+    let name = inner.width.saturating_sub(fixed + 2).clamp(Shown::Name.width(), 40);
+    let widths = columns.iter().map(|column| match column {
+        Shown::Name => Constraint::Length(name + 2),
+        column => Constraint::Length(column.width()),
+    });
+    let places = Layout::horizontal(widths.clone()).spacing(1).split(head);
+    let sorted = |column: &Shown| match column.sorts() {
+        Some(by) if by == model.order.column && !column.title().is_empty() => {
+            if model.order.reverse { "▲" } else { "▼" }
+        }
+        _ => "",
+    };
+    let titles = columns.iter().map(|column| {
+        let indent = if *column == Shown::Name { "  " } else { "" };
+        let text = format!("{indent}{}{}", column.title(), sorted(column));
+        let line = Line::from(Span::styled(text, theme.title()));
+        Cell::from(if column.is_number() { line.right_aligned() } else { line })
+    });
+    let titles = Row::new(titles.collect::<Vec<_>>());
+    frame.render_widget(Table::new([titles], widths.clone()).column_spacing(1), head);
+    let visible: Vec<_> = model.shown_vms().into_iter().skip(top).take(height).collect();
+    let rows = visible.iter().map(|vm| {
+        let cells = columns.iter().map(|column| cell(model, vm, *column, theme, name));
+        Row::new(cells.collect::<Vec<_>>())
+    });
+    frame.render_widget(Table::new(rows, widths).column_spacing(1), body);
+    let chosen = row(body, line - top);
+    frame.buffer_mut().set_style(chosen, theme.chosen());
+    let hits = columns
+        .iter()
+        .zip(places.iter())
+        .filter_map(|(column, place)| Some((*place, column.sorts()?)));
+    model.hits.columns = hits.collect();
+}
+
+fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, name: u16) -> Cell<'static> {
+    let taken = model.taken.get(&vm.id);
+    let right = |text: String| Cell::from(Text::from(Line::from(text).right_aligned()));
+    let of_stats = |text: fn(&Taken) -> Option<String>| {
+        right(taken.and_then(text).unwrap_or_else(|| "-".to_owned()))
+    };
+    match column {
+        Shown::Name => {
+            let mark = if model.marked.contains(&vm.id) { "● " } else { "  " };
+            let name = fit(vm.name.as_str(), name.into());
+            Cell::from(Line::from(vec![Span::styled(mark, theme.key()), Span::raw(name)]))
+        }
+        Shown::State => {
+            let (text, style) = match model.under_way(&vm.id) {
+                Some(watched) => {
+                    let stage = watched.view.current().map(|stage| stage.name.as_str());
+                    let doing = stage.unwrap_or_else(|| vm.state.name());
+                    (format!("{} {doing}", spinner(model.now_ms)), theme.busy())
+                }
+                None => {
+                    // Without colours, too, one sees that something went wrong.
+                    let mark = if theme::is_bad(&vm.state) { " !" } else { "" };
+                    (format!("{}{mark}", vm.state.name()), theme.state(&vm.state))
+                }
+            };
+            Cell::from(Span::styled(fit(&text, column.width().into()), style))
+        }
+        Shown::Image => Cell::from(fit(vm.spec.image_name.as_str(), column.width().into())),
+        Shown::Vcpus => right(vm.spec.vcpus.to_string()),
+        Shown::Reserved => right(vm.spec.memory.to_string()),
+        Shown::Address => {
+            let address = vm.lease.as_ref().map(|lease| lease.address.to_string());
+            Cell::from(address.unwrap_or_else(|| "-".to_owned()))
+        }
+        Shown::Uptime => {
+            let began = vm.run.as_ref().map(|run| run.started_at);
+            let age = began.map(|at| age((model.now_ms / 1000).saturating_sub(at)));
+            right(age.unwrap_or_else(|| "-".to_owned()))
+        }
+        Shown::Cpu => of_stats(|taken| Some(format!("{:.0} %", taken.stats.cpu_percent?))),
+        Shown::CpuLine => {
+            let most = 100 * u64::from(vm.spec.vcpus);
+            let line = taken.map(|taken| sparkline(&taken.cpu, most, LINE.into()));
+            Cell::from(Span::styled(line.unwrap_or_default(), theme.busy()))
+        }
+        Shown::Memory => of_stats(|taken| Some(Size::bytes(taken.stats.rss_bytes?).to_string())),
+        Shown::MemoryLine => {
+            let line =
+                taken.map(|taken| sparkline(&taken.memory, taken.most_memory(vm), LINE.into()));
+            Cell::from(Span::styled(line.unwrap_or_default(), theme.good()))
+        }
+        Shown::Disk => of_stats(|taken| {
+            let disk = taken.stats.disk;
+            Some(Size::bytes(disk.overlay_bytes + disk.work_bytes).to_string())
+        }),
+    }
+}
