@@ -64,14 +64,21 @@ pub(super) async fn doctor(State(shared): State<Shared>) -> Reply<Json<DoctorRep
     Ok(Json(report))
 }
 
+/// What to do about a port that is taken.
+const FREE_PORT: &str =
+    "set 'web_listen' to a free port, or to 127.0.0.1:0, then: banger daemon restart";
+/// What to do about a console that is off.
+const SWITCH_ON: &str = "write web_listen = \"127.0.0.1:7777\" into the file that 'banger config \
+    path' tells, then: banger daemon restart";
+
 fn web_console(web: Option<WebConsole>) -> Check {
     const NAME: &str = "web console";
     match web {
         None => Check::ok(NAME, "off"),
         Some(WebConsole { url: Some(url), .. }) => Check::ok(NAME, url),
-        Some(WebConsole { why, .. }) => Check::warning(NAME, why.unwrap_or_default()).remedy(
-            "set 'web_listen' to a free port, or to 127.0.0.1:0, then: banger daemon restart",
-        ),
+        Some(WebConsole { why, .. }) => {
+            Check::warning(NAME, why.unwrap_or_default()).remedy(FREE_PORT)
+        }
     }
 }
 
@@ -94,11 +101,11 @@ fn behind(leftovers: &[Leftover]) -> Check {
 )]
 pub(super) async fn invite_browser(State(shared): State<Shared>) -> Reply<Json<WebLogin>> {
     let Some(console) = &shared.web else {
-        let off = "the web console is off".to_owned();
-        let why = shared.engine.status(None).web.and_then(|web| web.why).unwrap_or(off);
-        let refusal = ApiError::new(ErrorKind::Conflict, why);
-        let remedy = "set 'web_listen' in the configuration, then: banger daemon restart";
-        return Err(refusal.remedy(remedy).into());
+        let (why, remedy) = match shared.engine.status(None).web.and_then(|web| web.why) {
+            Some(why) => (why, FREE_PORT),
+            None => ("the web console is off".to_owned(), SWITCH_ON),
+        };
+        return Err(ApiError::new(ErrorKind::Conflict, why).remedy(remedy).into());
     };
     Ok(Json(console.invite()))
 }
