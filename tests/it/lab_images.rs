@@ -1,13 +1,17 @@
 //! Images made by Firecracker and the device mapper, in the lab. `script/soak` runs it.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use banger_core::bootargs;
 use banger_exec::{Command, Tool};
 use banger_testkit::{ApkRepository, Mirror};
 
-use crate::harness::{Lab, Plain, alpine_mirror, soaks, tool};
+use crate::harness::{
+    As, Lab, Plain, Stock, alpine_mirror, alpine_mirror_with_musl, base, soaks, tool,
+};
 use crate::lab::{CREATE, NOTHING};
+use crate::void::Served;
 
 #[test]
 fn the_lab_makes_images() {
@@ -67,29 +71,42 @@ fn the_lab_makes_images() {
     assert_eq!(lab.left(), NOTHING, "{}", dev("banger doctor || true"));
 }
 
-/// Built, finished in a boot of Firecracker's, and run on the network `nat`.
+/// Built, finished in a boot of Firecracker's, and run on the network `nat`. opencode is in it where
+/// `BANGER_MUSL` names what that needs, and its package (`alpine::opencode_runs_with_musl`).
 #[test]
 fn the_lab_builds_and_runs_alpine() {
     if !soaks() {
         return;
     }
-    let mirror = Mirror::start(&alpine_mirror()).unwrap();
+    let libraries = std::env::var_os("BANGER_MUSL").map(PathBuf::from);
+    let folder = tempfile::tempdir().unwrap();
+    let mirror = match &libraries {
+        Some(libraries) => {
+            alpine_mirror_with_musl(folder.path(), libraries);
+            Mirror::start(folder.path()).unwrap()
+        }
+        None => Mirror::start(&alpine_mirror()).unwrap(),
+    };
     let lab = Lab::with(|root| {
         fs::write(root.join("dev").join(ApkRepository::KEY), ApkRepository::PUBLIC).unwrap();
+        if let Some(libraries) = &libraries {
+            has_opencode(root, libraries);
+        }
     });
     let dev = |script: &str| lab.dev(&format!("cd && {script}"));
-    dev("printf 'vmm = \"firecracker\"\n' >> config/banger/config.toml && banger daemon start");
-    // The host's own loopback, as the lab sees it.
-    let url = mirror.url.replace("127.0.0.1", "10.0.2.2");
-    let key = ApkRepository::KEY;
+    dev(START);
+    let url = seen_by(&mirror);
+    let (key, opencode) = (ApkRepository::KEY, if libraries.is_some() { "" } else { "--no-opencode" });
     let built = dev(&format!(
-        "banger image build alpine --mirror {url} --key {key} --package hello --no-opencode \
+        "banger image build alpine --mirror {url} --key {key} --package hello {opencode} \
          --size 1G 2>&1"
     ));
     assert!(built.contains("sshd has its user"), "{built}");
 
-    dev("banger vm create --image alpine --name alp --nat --memory 256M --vcpus 1 --wait ssh");
+    let memory = if libraries.is_some() { "768M" } else { "256M" };
+    dev(&format!("banger vm create --image alpine --name alp --nat --memory {memory} --vcpus 1"));
     let shown = lab.show("alp");
+    println!("created: {}", shown["run"]["ready"]);
     assert_eq!(shown["spec"]["vmm"], "firecracker", "{shown}");
     let exec = |script: &str| dev(&format!("banger vm exec alp -- '{script}'"));
     assert_eq!(exec("hostname; hello; cat /proc/1/comm"), "alp\nhello\ninit");
@@ -98,11 +115,8 @@ fn the_lab_builds_and_runs_alpine() {
         let started = |line: &str| line.contains(&format!(" {service} [ started"));
         assert!(services.lines().any(started), "{service}: {services}");
     }
-    let ports = dev("banger vm ports alp --json");
-    assert!(ports.contains("22"), "{ports}");
+    answers(&lab, "alp", libraries.is_some());
     let address = shown["lease"]["address"].as_str().unwrap();
-    let greeting = dev(&format!("timeout 60 head -c 4 < /dev/tcp/{address}/22"));
-    assert_eq!(greeting, "SSH-");
 
     // What the kernel's own configuration of the network would cost.
     let start = |vm: &str| {
@@ -122,6 +136,90 @@ fn the_lab_builds_and_runs_alpine() {
     println!("with ip=: {}", start("slow"));
     dev("banger vm delete --yes slow");
     assert_eq!(lab.left(), NOTHING, "{}", dev("banger doctor || true"));
+}
+
+/// As Alpine, with runit and glibc.
+#[test]
+fn the_lab_builds_and_runs_void() {
+    if !soaks() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let served = Served::new(folder.path());
+    let lab = Lab::with(|root| {
+        for key in served.keys() {
+            fs::copy(&key, root.join("dev").join(key.file_name().unwrap())).unwrap();
+        }
+        has_opencode(root, &base(As::Me, Stock::Debian).join("cache/banger"));
+    });
+    let dev = |script: &str| lab.dev(&format!("cd && {script}"));
+    dev(START);
+    let keys = served.keys().map(|key| key.file_name().unwrap().to_str().unwrap().to_owned());
+    let [release, repository] = keys;
+    let url = seen_by(served.mirror());
+    let built = dev(&format!(
+        "banger image build void --name void-exp --mirror {url} --key {release} --key {repository} \
+         --size 1G 2>&1"
+    ));
+    assert!(built.contains("configured: -a"), "{built}");
+
+    dev("banger vm create --image void-exp --name vd --nat --memory 768M --vcpus 1");
+    let shown = lab.show("vd");
+    println!("created: {}", shown["run"]["ready"]);
+    assert_eq!(shown["spec"]["vmm"], "firecracker", "{shown}");
+    let exec = |script: &str| dev(&format!("banger vm exec vd -- '{script}'"));
+    assert_eq!(exec("hostname; cat /proc/1/comm"), "vd\nrunit");
+    let services = exec("sv status /etc/service/*");
+    for service in ["opencode", "banger-agent", "banger-sshd"] {
+        let runs = |line: &str| line.starts_with(&format!("run: /etc/service/{service}:"));
+        assert!(services.lines().any(runs), "{service}: {services}");
+    }
+    answers(&lab, "vd", true);
+    assert!(dev("banger vm stop vd").contains("is stopped"));
+    dev("banger vm delete --yes vd");
+    assert_eq!(lab.left(), NOTHING, "{}", dev("banger doctor || true"));
+}
+
+/// The daemon of the lab, which runs VMs in Firecracker, and bears with an opencode that is emulated
+/// twice.
+const START: &str = "printf 'vmm = \"firecracker\"\n' >> config/banger/config.toml && \
+    sed -i 's/^ready_seconds.*/ready_seconds = 1500/' config/banger/config.toml && \
+    banger daemon start";
+
+/// Puts downloads of opencode where the lab's user has them.
+fn has_opencode(root: &Path, downloads: &Path) {
+    let cache = root.join("dev/.cache/banger");
+    fs::create_dir_all(&cache).unwrap();
+    for entry in fs::read_dir(downloads).unwrap().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("opencode-") {
+            fs::copy(entry.path(), cache.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+/// The address of a mirror: what is the host's own loopback here, as the lab sees it.
+fn seen_by(mirror: &Mirror) -> String {
+    mirror.url.replace("127.0.0.1", "10.0.2.2")
+}
+
+/// sshd and opencode are listed, and answer by the bridge.
+fn answers(lab: &Lab, vm: &str, opencode: bool) {
+    let shown = lab.show(vm);
+    let address = shown["lease"]["address"].as_str().unwrap();
+    let ports = lab.dev(&format!("banger vm ports {vm} --json"));
+    assert!(ports.contains("22"), "{ports}");
+    let greeting = lab.dev(&format!("timeout 60 head -c 4 < /dev/tcp/{address}/22"));
+    assert_eq!(greeting, "SSH-");
+    if opencode {
+        assert!(ports.contains("4096"), "{ports}");
+        let asks = format!(
+            "exec 3<>/dev/tcp/{address}/4096; printf 'GET /global/health HTTP/1.0\\r\\n\\r\\n' >&3; \
+             timeout 60 head -n 1 <&3"
+        );
+        // It wants its password.
+        let answer = lab.dev(&asks);
+        assert!(answer.starts_with("HTTP/1.") && answer.contains(" 401 "), "{answer}");
+    }
 }
 
 /// The first address of a network of 256.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use banger_testkit::{Mirror, Trouble, VoidMirror};
 
-use crate::harness::{As, Plain, Sandbox, copy_tree};
+use crate::harness::{As, Plain, Sandbox, copy_tree, soaks};
 
 const ROOTFS: &str = "live/20250202/void-x86_64-ROOTFS-20250202.tar.xz";
 const KMOD: &str = "current/kmod-30_1.x86_64.xbps";
@@ -43,12 +43,20 @@ impl Served {
         Self { folder, mirror, keys }
     }
 
+    /// What it is served by.
+    pub fn mirror(&self) -> &Mirror {
+        &self.mirror
+    }
+
+    /// The keys of the release and of the repository.
+    pub fn keys(&self) -> [PathBuf; 2] {
+        [self.keys.release_key(), self.keys.repository_key()]
+    }
+
     /// The command that builds an image, with the keys that it takes.
     pub fn build(&self) -> Vec<String> {
-        let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-        let keys = [text(self.keys.release_key()), text(self.keys.repository_key())];
-        let [release, repository] = &keys;
-        ["image", "build", "void", "--no-opencode", "--size", "1G", "--mirror", &self.mirror.url]
+        let [release, repository] = &self.keys().map(|path| path.to_str().unwrap().to_owned());
+        ["image", "build", "void", "--size", "1G", "--mirror", &self.mirror.url, "--no-opencode"]
             .into_iter()
             .chain(["--key", release, "--key", repository])
             .map(str::to_owned)
@@ -146,6 +154,33 @@ fn void_is_built_from_its_mirror_and_runs() {
     exec("echo kept > /etc/kept; echo kept > /root/kept");
     banger.ok(&["vm", "restart", "vd", "--wait", "ssh"]);
     assert_eq!(exec("cat /etc/kept /root/kept"), "kept\nkept");
+    assert!(banger.ok(&["vm", "stop", "vd"]).contains("is stopped"));
+    banger.ok(&["vm", "delete", "--yes", "vd"]);
+    assert_eq!(banger.leftovers(), Vec::<String>::new());
+}
+
+/// opencode under runit. It is downloaded, and takes minutes to start here: `script/soak` runs it.
+#[test]
+fn void_runs_opencode() {
+    if !soaks() {
+        return;
+    }
+    let banger = Sandbox::bare(As::Me);
+    let served = Served::new(banger.dir());
+    let build = served.build();
+    let build: Vec<_> = words(&build).into_iter().filter(|word| *word != "--no-opencode").collect();
+    banger.ok(&build);
+    let ready = |did: &str| {
+        println!("{did}: {}", banger.json(&["vm", "show", "vd"])["run"]["ready"]);
+        let ports = banger.json(&["vm", "ports", "vd"]);
+        assert!(ports.to_string().contains("4096"), "{ports}");
+    };
+    banger.ok(&["vm", "create", "vd", "--image", "void"]);
+    ready("created");
+    let status = banger.ok(&["vm", "exec", "vd", "--", "sv status /etc/service/opencode"]);
+    assert!(status.starts_with("run: /etc/service/opencode:"), "{status}");
+    banger.ok(&["vm", "restart", "vd"]);
+    ready("restarted");
     assert!(banger.ok(&["vm", "stop", "vd"]).contains("is stopped"));
     banger.ok(&["vm", "delete", "--yes", "vd"]);
     assert_eq!(banger.leftovers(), Vec::<String>::new());

@@ -161,14 +161,21 @@ exec /usr/lib/banger/banger-agent serve
 const RUNIT_BOOTSTRAP: &str = "\
 #!/bin/sh
 /usr/lib/banger/bootstrap || exit 1
+: > /run/banger-bootstrapped
 exec sv down .
 ";
+
+/// A line for the scripts of runit's services that need what the bootstrap does: runit begins all at
+/// once. `/run` is empty at every start.
+pub const RUNIT_AWAIT_BOOTSTRAP: &str =
+    "until [ -e /run/banger-bootstrapped ]; do sleep 0.1 || exit 1; done";
 
 const RUNIT_SSHD: &str = r#"#!/bin/sh
 # SSH, where no service of the system's own serves it.
 for name in sshd ssh; do
     [ ! -e "/etc/runit/runsvdir/default/$name" ] || exec sv down .
 done
+until [ -e /run/banger-bootstrapped ]; do sleep 0.1 || exit 1; done
 mkdir -p /run/sshd
 exec "$(command -v sshd)" -D -e
 "#;
@@ -193,6 +200,14 @@ pub fn companion(init: Init, agent: Vec<u8>) -> Vec<GuestFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn under_runit_sshd_waits_for_the_bootstrap() {
+        let (_, marker) = RUNIT_AWAIT_BOOTSTRAP.split_once("-e ").unwrap();
+        let (marker, _) = marker.split_once(' ').unwrap();
+        assert!(RUNIT_BOOTSTRAP.contains(&format!(": > {marker}\n")));
+        assert!(RUNIT_SSHD.contains(&format!("\n{RUNIT_AWAIT_BOOTSTRAP}\n")));
+    }
     use crate::guest::BOOTSTRAP_PATH;
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) const OPENCODE_SERVICE: &str = "etc/runit/runsvdir/default/opencode/r
 pub(super) const OPENCODE_RUN: &str = r"#!/bin/sh
 # Off where this VM has no password for it.
 [ -s /etc/banger/opencode.env ] || exec sv down .
+until [ -e /run/banger-bootstrapped ]; do sleep 0.1 || exit 1; done
 set -a
 . /etc/banger/opencode.env
 HOME=/root
@@ -41,11 +42,12 @@ exec nice -n 5 /usr/local/bin/opencode serve --hostname 0.0.0.0 --port 4096 2>&1
 #[cfg(test)]
 mod tests {
     use super::*;
-    use banger_core::guest::OPENCODE_ENV;
+    use banger_core::guest::{OPENCODE_ENV, services::RUNIT_AWAIT_BOOTSTRAP};
 
     #[test]
     fn the_service_names_the_paths_that_the_host_writes() {
         assert!(OPENCODE_RUN.contains(&format!("[ -s /{OPENCODE_ENV} ]")));
+        assert!(OPENCODE_RUN.contains(&format!("\n{RUNIT_AWAIT_BOOTSTRAP}\n")));
         assert!(OPENCODE_RUN.contains(&format!("\n. /{OPENCODE_ENV}\n")));
         assert!(OPENCODE_RUN.contains(&format!(" /{OPENCODE} serve ")));
         assert!(OPENCODE_SERVICE.starts_with(ENABLED));
