@@ -21,14 +21,14 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 pub use alpine::{RELEASE as ALPINE_RELEASE, alpine_mirror, alpine_mirror_with_musl};
-pub use base::{Stock, copy_tree};
+pub use base::{Stock, base, copy_tree};
 pub use browser::Browser;
 pub use lab::Lab;
 pub use plain::{Plain, tool};
 pub use process::Ran;
 pub use programs::programs;
 
-use base::{base, new_dir};
+use base::{configure, new_dir};
 use process::{LIMIT, command, processes_of, run, signal};
 use user::give;
 
@@ -159,9 +159,7 @@ impl Sandbox {
 
     /// Writes its configuration.
     pub fn configure(&self, toml: &str) {
-        let folder = self.dir.join("config/banger");
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("config.toml"), toml).unwrap();
+        configure(&self.dir, toml);
         give(&self.dir.join("config"), self.who);
     }
 

@@ -96,7 +96,8 @@ fn the_lab_builds_and_runs_alpine() {
     let dev = |script: &str| lab.dev(&format!("cd && {script}"));
     dev(START);
     let url = seen_by(&mirror);
-    let (key, opencode) = (ApkRepository::KEY, if libraries.is_some() { "" } else { "--no-opencode" });
+    let (key, opencode) =
+        (ApkRepository::KEY, if libraries.is_some() { "" } else { "--no-opencode" });
     let built = dev(&format!(
         "banger image build alpine --mirror {url} --key {key} --package hello {opencode} \
          --size 1G 2>&1"

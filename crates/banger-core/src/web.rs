@@ -1,7 +1,7 @@
 //! Where the web console is: its address, and the host names of guest ports.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,11 @@ pub const CONSOLE_HOST: &str = "banger.localhost";
 /// Between the name of a VM, which does not have it, and the number of its port.
 const SEPARATOR: &str = "--";
 
-/// Where the web console listens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the web console listens: at 127.0.0.1:7777, unless told otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum WebListen {
-    /// Nowhere: until it is asked for.
-    #[default]
+    /// Nowhere.
     Off,
     /// At an address of loopback; port 0 is any that is free.
     At(SocketAddr),
@@ -33,6 +32,12 @@ pub enum WebListen {
      127.0.0.1:7777 or [::1]:7777, or off; from elsewhere, reach it by 'ssh -L'"
 )]
 pub struct InvalidWebListen(String);
+
+impl Default for WebListen {
+    fn default() -> Self {
+        Self::At((Ipv4Addr::LOCALHOST, 7777).into())
+    }
+}
 
 impl FromStr for WebListen {
     type Err = InvalidWebListen;

@@ -24,8 +24,18 @@ pub fn new_dir(who: As) -> PathBuf {
     for folder in ["state", "config", "cache", "run"] {
         fs::create_dir(dir.join(folder)).unwrap();
     }
+    configure(&dir, "");
     give(&dir, who);
     dir
+}
+
+/// Writes a configuration into the folder of a sandbox. Its web console is off unless `toml` has it:
+/// the port may be that of a daemon of the person who runs the tests.
+pub fn configure(dir: &Path, toml: &str) {
+    let off = if toml.contains("web_listen") { "" } else { "\nweb_listen = \"off\"\n" };
+    let folder = dir.join("config/banger");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("config.toml"), format!("{toml}{off}")).unwrap();
 }
 
 /// The image that a sandbox starts with.

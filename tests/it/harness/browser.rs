@@ -88,8 +88,24 @@ impl Browser {
     /// Clicks on what a selector finds.
     pub fn click(&self, css: &str) {
         // It may be replaced between the two requests, when something has just changed.
-        wait(&format!("a click on '{css}'"), || {
+        self.wait(&format!("a click on '{css}'"), || {
             let url = format!("{}/element/{}/click", self.session, self.element(css));
+            match try_send("POST", &url, Some(&json!({}))) {
+                Err(error) if error.contains("stale element") => None,
+                clicked => Some(clicked.unwrap()),
+            }
+        });
+    }
+
+    /// Clicks on the first button or link of the page's own that has these words.
+    pub fn press(&self, words: &str) {
+        let script = "return [...document.querySelectorAll('main :is(button, a, summary):not(.hidden)')]\
+            .find((e) => e.checkVisibility() && e.innerText.trim().replace(/\\s+/g, ' ') === arguments[0])";
+        let found = json!({ "script": script, "args": [words] });
+        self.wait(&format!("a click on '{words}'"), || {
+            let found = self.send("POST", "/execute/sync", Some(&found));
+            let id = found.as_object()?.values().next()?.as_str()?.to_owned();
+            let url = format!("{}/element/{id}/click", self.session);
             match try_send("POST", &url, Some(&json!({}))) {
                 Err(error) if error.contains("stale element") => None,
                 clicked => Some(clicked.unwrap()),
@@ -111,9 +127,16 @@ impl Browser {
 
     /// Waits until the page shows a text.
     pub fn until_shown(&self, text: &str) {
+        self.wait(&format!("'{text}'"), || self.text().contains(text).then_some(()));
+    }
+
+    fn wait<T>(&self, what: &str, look: impl Fn() -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
-        while !self.text().contains(text) {
-            assert!(Instant::now() < deadline, "waited in vain for '{text}':\n{}", self.text());
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "waited in vain for {what}:\n{}", self.text());
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -138,6 +161,11 @@ impl Browser {
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
         });
         self.devtools("Emulation.setDeviceMetricsOverride", &size);
+    }
+
+    /// Runs no more scripts of pages.
+    pub fn without_scripts(&self) {
+        self.devtools("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
     }
 
     /// Shows pages as to somebody who prefers `scheme`.

@@ -154,7 +154,7 @@ mod tests {
         # ready_seconds = 240
 
         # where the web console listens, an address of loopback with a port (0: any), or off (default)
-        web_listen = "off"
+        web_listen = "127.0.0.1:7777"
 
         # what /root of a new VM starts with is in a folder
         # /c/home

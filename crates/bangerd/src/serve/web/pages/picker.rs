@@ -63,6 +63,7 @@ pub async fn page(session: &Session, path: &str, fields: &Fields) -> Result<Page
     // One form a button: each sends what was filled in, and one thing more.
     let body = html! {
         h1 { "Choose a file" }
+        p.note { "For the field " strong { (plain(&field)) } "." }
         @for root in &roots {
             (go(session, path, &kept, &[("dir", &text(root))], &text(root), "plain"))
         }

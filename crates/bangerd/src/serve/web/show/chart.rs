@@ -72,10 +72,14 @@ fn line(name: &str, values: &VecDeque<f64>, least: f64, text: impl Fn(f64) -> St
             format!("{x:.1},{y:.1}")
         })
         .collect();
-    let now = values.back().map_or_else(|| "–".to_owned(), |value| text(*value));
+    let now = values.back().map_or_else(|| "not yet known".to_owned(), |value| text(*value));
     html! {
         figure {
-            figcaption { (name) ": " strong { (now) } span.note { ", the top is " (text(top)) } }
+            figcaption {
+                (name) ": "
+                @if values.is_empty() { span.note { (now) } }
+                @else { strong { (now) } span.note { ", the top is " (text(top)) } }
+            }
             svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" preserveAspectRatio="none"
                 aria-label=(format!("{name} of the last two minutes, now {now}")) {
                 line.axis x1="0" y1=(HEIGHT) x2=(WIDTH) y2=(HEIGHT) {}
