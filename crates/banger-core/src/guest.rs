@@ -181,13 +181,14 @@ fn network_config(guest: &Identity<'_>) -> String {
 }
 
 /// Brings up the network under any init: it needs a shell and an `ip` of
-/// iproute2 or busybox. The init system's own service calls it once.
+/// iproute2 or busybox. The init system's own service calls it once; runit's
+/// again, if it failed.
 const BOOTSTRAP: &str = "\
 #!/bin/sh
 # Written by banger at every start: changes are lost.
 . /etc/banger/network
 hostname \"$(cat /etc/hostname)\" 2>/dev/null
-[ -z \"$WORK\" ] || mount -t ext4 \"$WORK\" /root || {
+[ -z \"$WORK\" ] || grep -q ' /root ' /proc/mounts || mount -t ext4 \"$WORK\" /root || {
     echo 'banger: the work disk cannot be mounted at /root' > /dev/console
     exit 1
 }

@@ -103,7 +103,8 @@ impl Build<'_> {
 
         to.stage("index")?;
         let folder = format!("{}/{}", request.mirror_or(DEFAULT_MIRROR), request.release);
-        let repositories = Repositories::fetch(to, &folder, &self.keys()?)?;
+        let keys = self.keys()?;
+        let repositories = Repositories::fetch(to, &folder, &keys)?;
         let chosen =
             resolve(repositories.records(), ARCH, &self.world).map_err(AlpineError::from)?;
         let wanted = repositories.wanted(&chosen);
@@ -111,7 +112,7 @@ impl Build<'_> {
         lock.check()?;
 
         to.stage("packages")?;
-        let packages = packages::get(to, &wanted)?;
+        let packages = packages::get(to, &keys, &wanted)?;
         let installed: Vec<_> = packages.iter().map(packages::Had::installed).collect();
         let world = pinned(self.world.clone(), &installed);
         let database = database(&installed, &world, ARCH).map_err(AlpineError::from)?;

@@ -133,7 +133,7 @@ start() {
 pub fn alpine_mirror() -> PathBuf {
     static TURN: Mutex<()> = Mutex::new(());
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let dir = PathBuf::from("/var/tmp/banger-test-alpine-4");
+    let dir = PathBuf::from("/var/tmp/banger-test-alpine-5");
     if dir.join("ready").exists() {
         return dir;
     }
@@ -239,7 +239,7 @@ fn packages(dir: &Path) -> Vec<Apk> {
         of_system("etc/group", GROUP),
         // Debian's OpenRC wants it.
         of_system("etc/insserv.conf", ""),
-        text("etc/shadow", 0o640, "root:*::0:::::\nnobody:!::0:::::\n"),
+        text("etc/shadow", 0o640, "root:::0:::::\nnobody:!::0:::::\n"),
         of_system("etc/hosts", "127.0.0.1 localhost\n"),
         of_system("etc/motd", "alpine\n"),
         of_system("etc/os-release", "ID=alpine\nPRETTY_NAME=\"Alpine Linux v3.22\"\n"),

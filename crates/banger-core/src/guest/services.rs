@@ -157,11 +157,13 @@ const RUNIT_AGENT: &str = "\
 exec /usr/lib/banger/banger-agent serve
 ";
 
-/// One that fails is run again a second later.
+/// One that fails is run again a second later; sshd starts all the same, so that somebody can look.
 const RUNIT_BOOTSTRAP: &str = "\
 #!/bin/sh
-/usr/lib/banger/bootstrap || exit 1
+/usr/lib/banger/bootstrap
+status=$?
 : > /run/banger-bootstrapped
+[ $status = 0 ] || exit 1
 exec sv down .
 ";
 
@@ -200,6 +202,17 @@ pub fn companion(init: Init, agent: Vec<u8>) -> Vec<GuestFile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest::BOOTSTRAP_PATH;
+
+    #[test]
+    fn each_init_is_told_the_same() {
+        insta::assert_snapshot!("bootstrap", crate::guest::BOOTSTRAP);
+        for (name, services) in [("systemd", SYSTEMD), ("openrc", OPENRC), ("runit", RUNIT)] {
+            let texts =
+                services.iter().map(|(path, mode, text)| format!("{mode:o} {path}\n{text}"));
+            insta::assert_snapshot!(name, texts.collect::<Vec<_>>().join("\n"));
+        }
+    }
 
     #[test]
     fn under_runit_sshd_waits_for_the_bootstrap() {
@@ -208,7 +221,6 @@ mod tests {
         assert!(RUNIT_BOOTSTRAP.contains(&format!(": > {marker}\n")));
         assert!(RUNIT_SSHD.contains(&format!("\n{RUNIT_AWAIT_BOOTSTRAP}\n")));
     }
-    use crate::guest::BOOTSTRAP_PATH;
 
     #[test]
     fn the_agent_and_the_bootstrap_can_be_run_and_the_rest_read() {

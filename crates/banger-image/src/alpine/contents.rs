@@ -16,11 +16,12 @@ const PATHS: &str = "etc/busybox-paths.d/busybox";
 const SERVER: &str = "usr/local/bin/opencode";
 
 /// The services of a VM, by run level; of those, the ones that are there. Each costs time at every
-/// boot. Left out are those for consoles, clocks, and hardware that no VM has, and network and host
-/// name, which are the bootstrap's. The kernel makes the devices itself (devtmpfs).
+/// boot. Left out are those for consoles and hardware that no VM has, and network and host name, which
+/// are the bootstrap's. The kernel makes the devices itself (devtmpfs), and has the host's time; the
+/// clock's service only sees to it that time does not go back.
 const RUNLEVELS: &[(&str, &[&str])] = &[
     ("sysinit", &["cgroups", "devfs", "sysfs"]),
-    ("boot", &["bootmisc", "localmount", "modules", "sysctl", "syslog"]),
+    ("boot", &["bootmisc", "localmount", "modules", "swclock", "sysctl", "syslog"]),
     ("default", &["opencode", "sshd"]),
     ("shutdown", &["killprocs", "mount-ro", "savecache"]),
 ];
@@ -51,7 +52,24 @@ rc_need=\"!clock !hostname\"
 const MKINITFS: &str = "\
 # This VM is not booted from /boot.
 disable_trigger=yes
-features=\"base ext4 virtio\"
+features=\"base ext4 virtio vsock\"
+";
+
+/// What an initramfs of mkinitfs' has by that name: its own feature `virtio` has disks and network,
+/// but not the way to the agent.
+const VSOCK_FEATURE: &str = "\
+kernel/net/vmw_vsock/vsock.ko*
+kernel/net/vmw_vsock/vmw_vsock_virtio_transport.ko*
+kernel/net/vmw_vsock/vmw_vsock_virtio_transport_common.ko*
+";
+
+/// Loaded by the service `modules`, where no initramfs has loaded it.
+const VSOCK_MODULE: &str = "vmw_vsock_virtio_transport\n";
+
+/// As the kernel is told at its start; Alpine would have two minutes.
+const SYSCTL: &str = "\
+# A panic ends the VM.
+kernel.panic = 1
 ";
 
 /// As on Debian: it takes much processor time to start, so others come first, and it starts only
@@ -169,9 +187,12 @@ impl Contents<'_> {
             ("etc/inittab", 0o644, INITTAB),
             ("etc/conf.d/sshd", 0o644, SSHD),
             ("etc/conf.d/syslog", 0o644, SYSLOG),
+            ("etc/modules-load.d/banger.conf", 0o644, VSOCK_MODULE),
+            ("etc/sysctl.d/99-banger.conf", 0o644, SYSCTL),
         ];
         if has("/etc/mkinitfs/mkinitfs.conf") {
             files.push(("etc/mkinitfs/mkinitfs.conf", 0o644, MKINITFS));
+            files.push(("etc/mkinitfs/features.d/vsock.modules", 0o644, VSOCK_FEATURE));
         }
         if self.opencode.is_some() {
             files.push(("etc/init.d/opencode", 0o755, OPENCODE));

@@ -12,6 +12,7 @@ use banger_exec::Cancel;
 use super::AlpineError;
 use crate::apk::index::Record;
 use crate::apk::installed::Installed;
+use crate::apk::keys::Keys;
 use crate::apk::package::{self, Package, PackageError};
 use crate::assemble::Assembly;
 use crate::build::BuildError;
@@ -53,12 +54,13 @@ enum Told {
 /// scratch folder.
 pub(super) fn get<'a>(
     to: &Assembly<'_>,
+    keys: &Keys,
     wanted: &[Wanted<'a>],
 ) -> Result<Vec<Had<'a>>, BuildError> {
     let cache = to.env.cache.join("apk");
     fs::create_dir_all(&cache).map_err(BuildError::io("make the folder", &cache))?;
     let stop = Cancel::default();
-    let place = Place { cache: &cache, scratch: to.scratch, stop: &stop };
+    let place = Place { cache: &cache, scratch: to.scratch, keys, stop: &stop };
     // apk fetches none that has nothing to unpack.
     let full = |wanted: &&Wanted<'_>| wanted.record.installed_size > 0;
     let total = wanted.iter().filter(full).map(|wanted| wanted.record.size).sum();
@@ -123,6 +125,7 @@ pub(super) fn get<'a>(
 struct Place<'a> {
     cache: &'a Path,
     scratch: &'a Path,
+    keys: &'a Keys,
     stop: &'a Cancel,
 }
 
@@ -169,7 +172,7 @@ impl Place<'_> {
             inner: BufWriter::new(File::create(tar).map_err(&write)?),
             stop: self.stop,
         };
-        match package::read(read, record, &mut out) {
+        match package::read(read, record, self.keys, &mut out) {
             Ok(package) => {
                 out.flush().map_err(write)?;
                 Ok(package)

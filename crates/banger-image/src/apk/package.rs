@@ -1,7 +1,7 @@
 //! Reading a package, and checking it against its record in an index.
 //!
-//! The index is signed, and has the hash of the control member; that has the hash of the data. So
-//! a package needs no look at its own signature, as in apk.
+//! The index is signed, and has the hash of the control member, which has the hash of the data. The
+//! first is one by SHA-1: so the control member must be signed, too.
 
 mod files;
 
@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 
 use super::identity::Identity;
 use super::index::Record;
+use super::keys::{KeyError, Keys};
 use super::pkginfo::{PkgInfo, PkgInfoError};
 use super::stream::{Data, Stream, StreamError};
 use files::Files;
@@ -89,6 +90,9 @@ pub enum PackageError {
         /// What it should be.
         expected: Identity,
     },
+    /// It is not signed by who is trusted.
+    #[error("the package is not to be trusted")]
+    Signature(#[from] KeyError),
     /// It has another size.
     #[error("the package has {found} bytes, and should have {expected}")]
     Size {
@@ -132,11 +136,12 @@ pub enum PackageError {
 ///
 /// # Errors
 ///
-/// The package cannot be read, is damaged, or is not what the record says; or the data cannot be
-/// written.
+/// The package cannot be read, is damaged, is not what the record says, or was not signed by one of
+/// the keys; or the data cannot be written.
 pub fn read<R: Read>(
     apk: R,
     record: &Record,
+    keys: &Keys,
     out: &mut dyn Write,
 ) -> Result<Package, PackageError> {
     // One byte more tells that there is more.
@@ -146,6 +151,7 @@ pub fn read<R: Read>(
     if found != expected {
         return Err(PackageError::Identity { found, expected });
     }
+    keys.verify(&head.compressed, &head.signatures)?;
     let (info, scripts) = control(head.files)?;
     agree(&info, record)?;
     let mut tee = Tee { data: stream.data(DATA), out, failed: None };

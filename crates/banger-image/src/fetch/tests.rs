@@ -16,6 +16,8 @@ enum Answer {
     Whole,
     /// So many bytes, then the connection is cut.
     Cut(usize),
+    /// So many bytes, then no more, on a connection that stays.
+    Stall(usize),
     /// A status without the file.
     Status(u16),
 }
@@ -37,6 +39,7 @@ fn serve(answers: &[Answer]) -> Server {
     let ranges = Arc::new(Mutex::new(Vec::new()));
     let (answers, seen) = (answers.to_vec(), Arc::clone(&ranges));
     std::thread::spawn(move || {
+        let mut stalled = Vec::new();
         for answer in answers {
             let (mut stream, _) = listener.accept().unwrap();
             let lines = BufReader::new(stream.try_clone().unwrap()).lines();
@@ -56,7 +59,7 @@ fn serve(answers: &[Answer]) -> Server {
                 _ => (200, 0),
             };
             let end = match answer {
-                Answer::Cut(bytes) => (from + bytes).min(all.len()),
+                Answer::Cut(bytes) | Answer::Stall(bytes) => (from + bytes).min(all.len()),
                 _ => all.len(),
             };
             let length = all.len() - from;
@@ -68,6 +71,13 @@ fn serve(answers: &[Answer]) -> Server {
             // A client that has seen enough may hang up.
             let _ =
                 stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&all[from..end]));
+            if matches!(answer, Answer::Stall(_)) {
+                stalled.push(stream);
+            }
+        }
+        // It ends with the test's process.
+        if !stalled.is_empty() {
+            std::thread::park();
         }
     });
     Server { url, ranges }
@@ -127,6 +137,24 @@ fn a_cut_connection_is_resumed() {
     outcome.result.unwrap();
     assert_eq!(outcome.there, Some(all));
     assert_eq!(outcome.ranges, ["", "bytes=70000-"]);
+}
+
+#[test]
+fn a_server_that_says_nothing_more_is_asked_again_and_then_given_up() {
+    let all = content();
+    let outcome = download(&[Answer::Stall(70_000), Answer::Good], b"", &sum(&all));
+    outcome.result.unwrap();
+    assert_eq!(outcome.there, Some(all.clone()));
+    assert_eq!(outcome.ranges, ["", "bytes=70000-"]);
+    let outcome =
+        download(&[Answer::Stall(1000), Answer::Stall(1000), Answer::Stall(1000)], b"", &sum(&all));
+    let error = outcome.result.unwrap_err();
+    assert!(
+        matches!(&error, FetchError::Transport { reason, .. } if reason.contains("timeout")),
+        "{error}"
+    );
+    assert_eq!(outcome.ranges, ["", "bytes=1000-", "bytes=2000-"]);
+    assert!(outcome.part && outcome.there.is_none());
 }
 
 #[test]

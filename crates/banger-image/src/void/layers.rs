@@ -60,10 +60,10 @@ impl Build<'_> {
             }
         }
         database(&mut archive, base, new)?;
-        if let Some(shadow) = base.etc.get(SHADOW) {
-            let content = locked(&String::from_utf8_lossy(&shadow.content));
-            archive.owned(relative(SHADOW), &shadow.meta, content.as_bytes())?;
-        }
+        // Without it nobody would know whether root has the password that everybody knows.
+        let shadow = base.etc.get(SHADOW).ok_or_else(|| BuildError::Missing(SHADOW.to_owned()))?;
+        let content = locked(&String::from_utf8_lossy(&shadow.content));
+        archive.owned(relative(SHADOW), &shadow.meta, content.as_bytes())?;
         archive.add(&Item::Link { path: CURRENT.to_owned(), target: "default".to_owned() })?;
         DOWN.iter().try_for_each(|path| empty(&mut archive, path))?;
         archive.add(&Item::Folder(SSHD))?;

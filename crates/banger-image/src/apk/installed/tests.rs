@@ -1,6 +1,6 @@
 use std::io::Read as _;
 
-use super::super::testing::{apk, record_of};
+use super::super::testing::{apk, keys, record_of};
 use super::*;
 use crate::oci::testing::{Item, dir, file, link, symlink};
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ fn package(lines: &str, info: &str, scripts: &[Item], items: &[Item]) -> (Record
     let name = lines.lines().next().unwrap().trim_start_matches("P:");
     let apk = apk(&format!("pkgname = {name}\npkgver = 1-r0\n{info}"), scripts, items);
     let record = record_of(&apk, &format!("{lines}\nV:1-r0"));
-    let read = super::super::package::read(&*apk, &record, &mut io::sink()).unwrap();
+    let read = super::super::package::read(&*apk, &record, &keys(), &mut io::sink()).unwrap();
     (record, read)
 }
 
@@ -220,15 +220,12 @@ proptest! {
 /// are.
 #[test]
 fn a_repository_becomes_a_database() {
-    let keys = super::super::testing::keys();
+    let keys = keys();
     let index = include_bytes!("../testdata/APKINDEX.tar.gz");
     let apk = include_bytes!("../testdata/hello-1.0-r0.apk");
     let index = super::super::index::read(&index[..], &keys).unwrap();
-    let mut stream = super::super::stream::Stream::new(&apk[..]);
-    let head = stream.head(1 << 20).unwrap();
-    keys.verify(&head.compressed, &head.signatures).unwrap();
     let mut tar = Vec::new();
-    let package = super::super::package::read(&apk[..], &index[0], &mut tar).unwrap();
+    let package = super::super::package::read(&apk[..], &index[0], &keys, &mut tar).unwrap();
     let paths: Vec<_> = tar::Archive::new(&*tar)
         .entries()
         .unwrap()

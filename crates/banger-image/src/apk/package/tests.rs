@@ -1,4 +1,4 @@
-use super::super::testing::{apk, control, cut, gz, record, record_of, said, signature};
+use super::super::testing::{apk, control, cut, gz, keys, record, record_of, said, signature};
 use super::*;
 use crate::oci::testing::{Item, device, dir, file, layer, link, symlink};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ const RECORD: &str = "P:a\nV:1.0-r0\nA:x86_64\n";
 
 fn read_with(apk: &[u8], record: &Record) -> Result<(Package, Vec<u8>), PackageError> {
     let mut out = Vec::new();
-    read(apk, record, &mut out).map(|package| (package, out))
+    read(apk, record, &keys(), &mut out).map(|package| (package, out))
 }
 
 fn read_data(items: &[Item]) -> Result<(Package, Vec<u8>), PackageError> {
@@ -22,6 +22,21 @@ fn refusal(items: &[Item]) -> String {
 
 fn hashed(item: Item, sha1: u8) -> Item {
     item.record("APK-TOOLS.checksum.SHA1", format!("{sha1:02x}").repeat(20))
+}
+
+/// The index has its hash, which is not enough.
+#[test]
+fn a_package_that_nobody_signed_is_refused() {
+    let data = gz(&layer(&[]));
+    let control = control(INFO, &data, &[]);
+    let refused = |signatures: &[u8]| {
+        let apk = [signatures, &control, &data].concat();
+        said(&read_with(&apk, &record_of(&apk, RECORD)).unwrap_err())
+    };
+    insta::assert_snapshot!(refused(b""), @"the package is not to be trusted: it has no signature by RSA");
+    let other = gz(&cut(&[file(".SIGN.RSA256.other.rsa.pub", "x")]));
+    insta::assert_snapshot!(refused(&other), @"the package is not to be trusted: it is signed by 'other.rsa.pub', which is not among the keys that are trusted");
+    insta::assert_snapshot!(refused(&signature(b"another one")), @"the package is not to be trusted: its signature by 'test@example.org-1.rsa.pub' is wrong: it was changed after it was signed");
 }
 
 #[test]
@@ -117,7 +132,7 @@ fn a_wrong_control_member_is_refused() {
     insta::assert_snapshot!(error(&[file("etc/passwd", "")]), @"the control member of the package is damaged: it has 'etc/passwd'");
     insta::assert_snapshot!(error(&[file(".trigger", ""), file(".trigger", "")]), @"the control member of the package is damaged: it has '.trigger' twice");
     let control = gz(&cut(&[file(".trigger", "")]));
-    let apk = [control, gz(&layer(&[]))].concat();
+    let apk = [signature(&control), control, gz(&layer(&[]))].concat();
     let error = read_with(&apk, &record_of(&apk, RECORD)).unwrap_err();
     insta::assert_snapshot!(error, @"the control member of the package is damaged: it has no '.PKGINFO'");
 }
@@ -167,7 +182,7 @@ fn data_that_is_no_tar_file_is_refused() {
     let error = |plain: &[u8]| {
         let data = gz(plain);
         let control = control(INFO, &data, &[]);
-        let apk = [control, data].concat();
+        let apk = [signature(&control), control, data].concat();
         said(&read_with(&apk, &record_of(&apk, RECORD)).unwrap_err())
     };
     let tar = layer(&[file("f", "1")]);
@@ -199,7 +214,7 @@ fn a_writer_that_fails_is_told_of() {
         }
     }
     let apk = apk(INFO, &[], &[file("f", "1")]);
-    let error = read(&*apk, &record_of(&apk, RECORD), &mut Full).unwrap_err();
+    let error = read(&*apk, &record_of(&apk, RECORD), &keys(), &mut Full).unwrap_err();
     assert!(matches!(error, PackageError::Write(error) if error.to_string() == "the disk is full"));
 }
 
@@ -208,7 +223,7 @@ proptest! {
     fn any_change_is_noticed(at in 0usize..4000, byte: u8) {
         let apk = apk(INFO, &[file(".trigger", "t")], &[dir("d/"), file("d/f", "content")]);
         let record = record_of(&apk, RECORD);
-        // The signature is not looked at.
+        // Not all bytes of the signature's member mean something (RFC 1952).
         let start = signature(&Stream::new(&*apk).head(1 << 20).unwrap().compressed).len();
         let at = start + at % (apk.len() - start);
         let mut changed = apk.clone();
