@@ -132,3 +132,10 @@ fn dashboard(bencher: Bencher, count: u64) {
         assert!(page.contains("vm-000"));
     });
 }
+
+/// What more a page takes when all of 500 VMs run: their processes are looked at.
+#[divan::bench]
+fn use_of_500_processes(bencher: Bencher) {
+    let own = banger_host::identify(std::process::id()).unwrap().unwrap();
+    bencher.bench_local(|| (0..500).filter(|_| banger_host::usage(&own).is_some()).count());
+}

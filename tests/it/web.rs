@@ -37,7 +37,7 @@ fn a_day_in_the_browser() {
     browser.check_access();
 
     // A VM is made, and its stages come by themselves.
-    at("vms/new");
+    at("new/vm");
     browser.fill("#name", "dev");
     browser.fill("#memory", "900G");
     browser.until_shown("all but gone");
@@ -97,7 +97,7 @@ fn a_day_in_the_browser() {
 
     // The lists.
     for (path, name) in
-        [("", "dashboard"), ("images/debian", "image"), ("images/new/files", "register")]
+        [("", "dashboard"), ("images/debian", "image"), ("new/image/files", "register")]
     {
         at(path);
         browser.until_shown("banger");
@@ -119,7 +119,7 @@ fn a_day_in_the_browser() {
     browser.prefer("light");
 
     // An image is built, watched, and given up.
-    at("images/new/debian");
+    at("new/image/debian");
     browser.fill("#name", "other");
     browser.click(".acts button[value=make]");
     browser.until_shown("bootstrap");
@@ -170,14 +170,14 @@ const OTHER_PAGES: [&str; 16] = [
     "images",
     "images/debian/packages",
     "images/debian/delete",
-    "images/new",
-    "images/new/debian",
-    "images/new/alpine",
-    "images/new/void",
-    "images/new/image",
-    "images/new/vm",
-    "images/new/registry",
-    "images/new/archive",
+    "new/image",
+    "new/image/debian",
+    "new/image/alpine",
+    "new/image/void",
+    "new/image/image",
+    "new/image/vm",
+    "new/image/registry",
+    "new/image/archive",
     "operations",
     "logout",
 ];
@@ -259,7 +259,7 @@ fn images_are_made_without_scripts() {
     banger.ok(&["vm", "create", "dev", "--no-start"]);
     let (browser, home) = without_scripts(&banger);
     let at = |path: &str| browser.go(&format!("{home}{path}"));
-    at("images/new/vm");
+    at("new/image/vm");
     browser.fill("#name", "copy");
     browser.click("option[value=dev]");
     browser.press("Make it");
@@ -269,7 +269,7 @@ fn images_are_made_without_scripts() {
     // Files that are picked: it begins to look where the path that is there leads.
     let debian = banger.json(&["image", "show", "debian"])["id"].as_str().unwrap().to_owned();
     let files = banger.state("images").join(debian);
-    at("images/new/files");
+    at("new/image/files");
     browser.fill("#name", "mine");
     browser.fill("#rootfs", files.join("rootfs.ext4").to_str().unwrap());
     browser.fill("#kernel", files.to_str().unwrap());
@@ -299,7 +299,7 @@ fn images_are_made_without_scripts() {
         ("registry", "reference", "127.0.0.1:1/dev:1", "127.0.0.1:1"),
         ("archive", "path", none.to_str().unwrap(), "none.tar"),
     ] {
-        at(&format!("images/new/{kind}"));
+        at(&format!("new/image/{kind}"));
         browser.fill("#name", "other");
         browser.fill(&format!("#{field}"), value);
         if kind == "image" {

@@ -43,7 +43,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     (
         "web_listen",
-        "where the web console listens, an address of loopback with a port (0: any), or off",
+        "where the web console listens: off, or at an address of loopback with a port (0: any)",
         "\"127.0.0.1:7777\"",
     ),
 ];

@@ -11,25 +11,28 @@ use banger_core::sockets::{Owner, owner};
 const LOOKS: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// What gives guests and containers a network without root, whose gateway may be our loopback.
+const NETWORKS: [&str; 5] = ["qemu", "passt", "pasta", "slirp4netns", "gvproxy"];
+
 /// Whether the socket `of`, which is connected to `to`, is this user's and no guest's. One that is
 /// not found is nobody's.
 ///
 /// # Errors
-/// `/proc` cannot be read, or what a QEMU of this user has open.
+/// `/proc` cannot be read, or what a process of this user has open that carries guests' connections.
 pub fn is_own(of: SocketAddr, to: SocketAddr) -> io::Result<bool> {
-    is_own_beside(of, to, guests()?)
+    is_own_beside(of, to, guests)
 }
 
 fn is_own_beside(
     of: SocketAddr,
     to: SocketAddr,
-    guests: impl IntoIterator<Item = u32>,
+    guests: impl FnOnce() -> io::Result<Vec<u32>>,
 ) -> io::Result<bool> {
     let Some(found) = look_up(of, to)? else { return Ok(false) };
     if found.uid != rustix::process::getuid().as_raw() {
         return Ok(false);
     }
-    for pid in guests {
+    for pid in guests()? {
         if has_open(pid, found.inode)? {
             return Ok(false);
         }
@@ -51,8 +54,9 @@ fn look_up(of: SocketAddr, to: SocketAddr) -> io::Result<Option<Owner>> {
     }
 }
 
-/// This user's QEMUs: connections of guests with `-netdev user` are sockets of theirs. By what can
-/// be read until the last: one that is ending shows no program, but has its sockets yet.
+/// This user's processes that carry guests' connections, as QEMU does with `-netdev user`: by their
+/// program, and by the name that they go by, which can be read until the last. One that is ending
+/// shows no program, but has its sockets yet.
 fn guests() -> io::Result<Vec<u32>> {
     let uid = rustix::process::getuid().as_raw();
     let mut found = Vec::new();
@@ -62,18 +66,35 @@ fn guests() -> io::Result<Vec<u32>> {
         };
         // Nothing can be read of one that is gone.
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        if is_guest(&status, uid) {
+        if !is_of(&status, uid) {
+            continue;
+        }
+        let name = field(&status, "Name:").unwrap_or_default();
+        if carries_guests(name) || program(pid).is_some_and(|name| carries_guests(&name)) {
             found.push(pid);
         }
     }
     Ok(found)
 }
 
-/// Whether a `/proc/PID/status` is that of a QEMU of this user.
-fn is_guest(status: &str, uid: u32) -> bool {
-    let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
-    let user = field("Uid:").and_then(|ids| ids.split_whitespace().next()?.parse().ok());
-    user == Some(uid) && field("Name:").is_some_and(|name| name.contains("qemu"))
+/// The name of the file that a process runs.
+fn program(pid: u32) -> Option<String> {
+    let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(path.file_name()?.to_str()?.to_owned())
+}
+
+/// A line of a `/proc/PID/status`.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name))
+}
+
+fn is_of(status: &str, uid: u32) -> bool {
+    let user = |ids: &str| ids.split_whitespace().next()?.parse().ok();
+    field(status, "Uid:").and_then(user) == Some(uid)
+}
+
+fn carries_guests(name: &str) -> bool {
+    NETWORKS.iter().any(|network| name.contains(network))
 }
 
 /// Whether a process has that socket open. One that is gone has nothing; one that is ending cannot
@@ -109,9 +130,9 @@ mod tests {
         let to = stream.local_addr().unwrap();
         assert!(is_own(of, to).unwrap());
         // What a guest's process has is the guest's. Here that is ourselves.
-        assert!(!is_own_beside(of, to, [std::process::id()]).unwrap());
+        assert!(!is_own_beside(of, to, || Ok(vec![std::process::id()])).unwrap());
         // One that is gone has nothing.
-        assert!(is_own_beside(of, to, [u32::MAX]).unwrap());
+        assert!(is_own_beside(of, to, || Ok(vec![u32::MAX])).unwrap());
         let mut other = of;
         other.set_port(of.port() ^ 1);
         assert!(!is_own(other, to).unwrap());
@@ -120,14 +141,15 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_is_a_qemu_of_this_user() {
+    fn guests_are_told_by_the_program_that_carries_them() {
         let status = "Name:\tqemu-system-x86\nState:\tS (sleeping)\nUid:\t1000\t1000\t1000\t1000\n";
-        assert!(is_guest(status, 1000) && !is_guest(status, 100));
-        assert!(!is_guest(&status.replace("qemu-system-x86", "sshd"), 1000));
-        assert!(!is_guest("", 1000));
-        let own =
-            fs::read_to_string("/proc/self/status").unwrap().replace("Name:\t", "Name:\tqemu");
-        assert!(is_guest(&own, rustix::process::getuid().as_raw()));
+        assert!(is_of(status, 1000) && !is_of(status, 100) && !is_of("", 1000));
+        assert!(field(status, "Name:").is_some_and(carries_guests));
+        assert!(["qemu-system-x86_64", "passt.avx2"].into_iter().all(carries_guests));
+        assert!(!carries_guests("sshd"));
+        // One that goes by another name, by the program that it is.
+        let own = std::env::current_exe().unwrap();
+        assert_eq!(program(std::process::id()).as_deref(), own.file_name().unwrap().to_str());
     }
 
     #[test]

@@ -86,7 +86,7 @@ async fn connection(world: &WorldRef, path: &Path, stream: UnixStream) -> io::Re
 }
 
 /// A server on any port of the guest, which answers what it was asked, and tries to set cookies; a
-/// WebSocket gets back what it sends.
+/// WebSocket gets back what it sends, and `/events` is a stream of them, which does not end.
 async fn echo(stream: &mut BufReader<UnixStream>) -> io::Result<()> {
     let upgraded = format!("Connection: upgrade\r\nUpgrade: {}\r\n\r\n", agent::STREAM_PROTOCOL);
     stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\n").await?;
@@ -104,6 +104,12 @@ async fn echo(stream: &mut BufReader<UnixStream>) -> io::Result<()> {
         let (mut from, mut to) = tokio::io::split(stream);
         tokio::io::copy(&mut from, &mut to).await?;
         return to.shutdown().await;
+    }
+    if asked.starts_with("GET /events ") {
+        let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n";
+        stream.write_all(head).await?;
+        // Whoever reads them goes away.
+        return tokio::io::copy(stream, &mut tokio::io::sink()).await.map(drop);
     }
     let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nSet-Cookie: a=1; Domain=localhost";
     let answer = format!("{head}\r\nContent-Length: {}\r\n\r\n{asked}", asked.len());

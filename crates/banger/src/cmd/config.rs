@@ -153,7 +153,7 @@ mod tests {
         # how long a start may take to reach each readiness stage; 60 with KVM, 240 without (not set)
         # ready_seconds = 240
 
-        # where the web console listens, an address of loopback with a port (0: any), or off (default)
+        # where the web console listens: off, or at an address of loopback with a port (0: any) (default)
         web_listen = "127.0.0.1:7777"
 
         # what /root of a new VM starts with is in a folder

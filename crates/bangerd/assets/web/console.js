@@ -5,12 +5,18 @@
 // In characters.
 const MOST = 1 << 20;
 
+// That of a VM's console, to which more is added, or of an operation, which is replaced.
+function findLog() {
+    return document.getElementById("log") || document.getElementById("said");
+}
+
 function toEnd() {
-    const log = document.getElementById("log");
+    const log = findLog();
     if (log) log.scrollTop = log.scrollHeight;
 }
 
 let atEnd = true;
+let place = 0;
 
 document.addEventListener("htmx:sseBeforeMessage", (event) => {
     // What is there already is left alone: replaced, a button would lose the click that is under way.
@@ -21,22 +27,28 @@ document.addEventListener("htmx:sseBeforeMessage", (event) => {
         event.preventDefault();
         return;
     }
-    const log = document.getElementById("log");
+    const log = findLog();
     atEnd = !log || log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    if (log) place = log.scrollTop;
 });
 
 document.addEventListener("htmx:sseMessage", (event) => {
     if (event.target.id === "stale") setStale(true);
-    const log = document.getElementById("log");
-    if (!log || !log.contains(event.target)) return;
+    const log = findLog();
+    if (!log) return;
+    if (log.contains(event.target)) keepSmall(log);
+    else if (!atEnd) log.scrollTop = place;
+    if (atEnd) toEnd();
+});
+
+function keepSmall(log) {
     const more = log.querySelector("[sse-swap=more]");
     let length = more ? more.textContent.length : 0;
     while (length > MOST && more.firstChild !== more.lastChild) {
         length -= more.firstChild.textContent.length;
         more.firstChild.remove();
     }
-    if (atEnd) toEnd();
-});
+}
 
 document.addEventListener("DOMContentLoaded", toEnd);
 

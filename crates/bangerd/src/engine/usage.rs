@@ -118,6 +118,8 @@ impl Engine {
                 let mut looking = lock(&ticks.looking);
                 if ticks.last.receiver_count() == 0 {
                     *looking = false;
+                    // Who comes hours later is not to see what was now.
+                    ticks.last.send_replace(None);
                     return;
                 }
             }

@@ -216,8 +216,13 @@ impl Scene {
 
 /// Makes the VM `dev`.
 pub async fn create(engine: &Engine, start: bool) -> Outcome {
+    create_named(engine, "dev", start).await
+}
+
+/// Makes a VM.
+pub async fn create_named(engine: &Engine, name: &str, start: bool) -> Outcome {
     let request = CreateVm {
-        name: Some("dev".parse().unwrap()),
+        name: Some(name.parse().unwrap()),
         start: start.then_some(WaitFor::Agent),
         opencode: Some(false),
         ..serde_json::from_str("{}").unwrap()

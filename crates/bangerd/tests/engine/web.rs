@@ -10,7 +10,7 @@ use bangerd::store::vms;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::scene::{Scene, create};
+use crate::scene::{Scene, create, create_named};
 use crate::site::{FORM, Site, on_a_site};
 
 #[test]
@@ -22,10 +22,10 @@ fn who_has_not_logged_in_sees_nothing() {
             "/vms/dev",
             "/vms/dev/log",
             "/vms/dev/terminal",
-            "/vms/new",
+            "/new/vm",
             "/images",
             "/images/debian",
-            "/images/new/files",
+            "/new/image/files",
             "/operations",
             "/live/dashboard",
             "/live/vms/dev",
@@ -40,7 +40,7 @@ fn who_has_not_logged_in_sees_nothing() {
                 assert!(!reply.body.contains("bookworm") && !reply.body.contains("csrf"), "{path}");
             }
         }
-        for path in ["/vms/dev/stop", "/vms/dev/delete", "/vms/new", "/images/new/debian"] {
+        for path in ["/vms/dev/stop", "/vms/dev/delete", "/new/vm", "/new/image/debian"] {
             let reply = site.post(path, &[&site.origin()], "csrf=1").await;
             assert_eq!(reply.status, 401, "{path}");
         }
@@ -73,7 +73,7 @@ fn other_hosts_lead_nowhere() {
         assert_eq!(reply.status, 307);
         let to = format!("http://banger.localhost:{}/vms", site.port);
         assert_eq!(reply.header("location"), Some(to.as_str()));
-        let reply = site.ask("localhost", "POST /vms/new", &[&cookie, FORM], "").await;
+        let reply = site.ask("localhost", "POST /new/vm", &[&cookie, FORM], "").await;
         assert_eq!(reply.status, 421);
         // A browser is told who is there by the host alone, not by the request's target.
         let reply = site.ask("evil.example", "GET http://banger.localhost/", &[&cookie], "").await;
@@ -197,13 +197,13 @@ fn requests_are_bounded_in_size_and_time() {
         let long = format!("X-Long: {}", "x".repeat(10_000));
         assert_eq!(site.get("/", &[&cookie, &long]).await.status, 431);
         let body = format!("csrf={}", "x".repeat(70_000));
-        let reply = site.post("/vms/new", &[&cookie, &site.origin()], &body).await;
+        let reply = site.post("/new/vm", &[&cookie, &site.origin()], &body).await;
         assert_eq!(reply.status, 400, "{}", reply.body);
         // Heads that do not come are not waited for, nor is a form's end.
         let half = site.raw(b"GET / HTTP/1.1\r\nHost: banger.loc");
         let slow = async {
             let head = format!(
-                "POST /vms/new HTTP/1.1\r\nHost: banger.localhost:{}\r\nContent-Length: 99\r\n{cookie}\r\n{}\r\n{FORM}\r\nConnection: close\r\n\r\ncsrf=",
+                "POST /new/vm HTTP/1.1\r\nHost: banger.localhost:{}\r\nContent-Length: 99\r\n{cookie}\r\n{}\r\n{FORM}\r\nConnection: close\r\n\r\ncsrf=",
                 site.port,
                 site.origin()
             );
@@ -221,7 +221,7 @@ fn requests_are_bounded_in_size_and_time() {
 fn the_picker_shows_nothing_outside_of_its_roots() {
     on_a_site(async |_, site| {
         let cookie = site.log_in().await;
-        let path = "/images/new/files";
+        let path = "/new/image/files";
         let token = site.get(path, &[&cookie]).await.token(path).to_owned();
         for dir in ["/etc", "/", "/tmp/../etc", "/proc/self/root/etc", "/tmp/../../etc/ssh", "etc"]
         {
@@ -239,7 +239,8 @@ fn the_picker_shows_nothing_outside_of_its_roots() {
 
 #[test]
 fn a_guests_port_is_seen_by_whom_the_console_sends_there() {
-    on_a_site(async |_, site| {
+    on_a_site(async |engine, site| {
+        create_named(engine, "other", true).await;
         let cookie = site.log_in().await;
         let host = "dev--8080.localhost";
         // Not without the console, nor with its own cookie, nor one that there is no VM for.
@@ -315,6 +316,27 @@ fn a_guests_port_is_seen_by_whom_the_console_sends_there() {
         socket.read_exact(&mut back).await.unwrap();
         assert_eq!(&back, b"there and back");
         drop(socket);
+        // Events come as they are sent.
+        let mut events = TcpStream::connect(("127.0.0.1", site.port)).await.unwrap();
+        let head =
+            format!("GET /events HTTP/1.1\r\nHost: {host}:{}\r\n{port_cookie}\r\n\r\n", site.port);
+        events.write_all(head.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        while !text.contains("data: one\n\n") {
+            text.push(char::from(events.read_u8().await.unwrap()));
+        }
+        assert!(text.contains("text/event-stream"), "{text}");
+        drop(events);
+        // Nor another VM, which has its own.
+        let other = site.ask("other--8080.localhost", "GET /", &[&port_cookie], "").await;
+        assert_eq!(other.status, 403);
+        let led = site.get("/vms/dev/ports/8080", &[&cookie]).await;
+        let (_, path) = led.header("location").unwrap().split_once(&site.port.to_string()).unwrap();
+        let ticket = format!("GET {path}");
+        assert_eq!(
+            site.ask("other--8080.localhost", &ticket, &[&port_cookie], "").await.status,
+            403
+        );
         // Nothing else is open by that: no other port, no other page, not the console.
         let other = site.ask("dev--8081.localhost", "GET /", &[&port_cookie], "").await;
         assert_eq!(other.status, 403);

@@ -7,6 +7,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use crate::serve::web::assets;
 use crate::serve::web::session::Session;
+use crate::serve::web::show::plain;
 
 /// The parts of the console, as its menu has them.
 const MENU: [(&str, &str); 4] =
@@ -210,8 +211,8 @@ pub fn status_of(error: &ApiError) -> StatusCode {
 pub fn alert(error: &ApiError) -> Markup {
     html! {
         div.alert role="alert" {
-            p { (error.message) }
-            @if let Some(remedy) = &error.remedy { p.remedy { "What to do: " (remedy) } }
+            p { (plain(&error.message)) }
+            @if let Some(remedy) = &error.remedy { p.remedy { "What to do: " (plain(remedy)) } }
         }
     }
 }

@@ -9,14 +9,31 @@ use banger_core::duration::duration;
 use banger_core::size::Size;
 use maud::{Markup, html};
 
-/// Text of a guest or a stranger, without what a browser would take for direction marks and the
-/// like.
+/// Text of a guest or a stranger, without colours, and without what a browser would take for
+/// direction marks and the like.
 pub fn plain(text: &str) -> String {
     let odd = |c: char| {
         (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}')
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    text.replace(odd, "")
+    let mut pieces = text.split('\u{1b}');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        // A control sequence ends with its first letter or the like (ECMA-48, 5.4).
+        let behind = piece.strip_prefix('[').map(|sequence| {
+            sequence.split_once(|c| matches!(c, '@'..='~')).map_or("", |(_, behind)| behind)
+        });
+        plain.push_str(behind.unwrap_or(piece));
+    }
+    plain.replace(odd, "")
+}
+
+#[cfg(test)]
+#[test]
+fn text_of_strangers_is_only_text() {
+    assert_eq!(plain("\u{1b}[1;32mgreen\u{1b}[0m\tand\u{7} \u{202e}back\n"), "green\tand back\n");
+    assert_eq!(plain("\u{1b}]0;title\u{7}\u{1b}[\u{200f}"), "]0;title");
 }
 
 /// A number of bytes.

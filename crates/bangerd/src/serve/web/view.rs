@@ -19,7 +19,7 @@ use crate::serve::web::layout::slot;
 use crate::serve::web::session::Session;
 use crate::serve::web::show::chart::{History, waterfall};
 use crate::serve::web::show::operation::Followed;
-use crate::serve::web::show::{host, operation, vm};
+use crate::serve::web::show::{host, operation, plain, vm};
 use crate::serve::web::{Console, pages};
 use crate::store::operations;
 
@@ -216,13 +216,18 @@ impl View {
             matches!(kind, VmCreate | VmStart | VmRestart)
         };
         let start = operations.iter().find(|operation| begins(operation.kind)).cloned();
-        let (mut shown, session) = (Vec::new(), self.session.clone());
+        let (mut panels, mut stages, mut hasher) = (Vec::new(), Vec::new(), DefaultHasher::new());
         for one in under_way {
-            let followed = self.follow(one.clone()).await?;
-            let title = operation::title(&followed.operation);
-            shown.push(html! { h2 { (title) } (followed.show(&session)) });
+            one.id.hash(&mut hasher);
+            let name = format!("stages-{}", one.id);
+            let html = self.follow(one.clone()).await?.show();
+            let (title, cancel) = (operation::title(one), operation::cancel(&self.session, one));
+            panels.push(html! { section.panel { h2 { (title) } (cancel) (slot(&name, &html)) } });
+            stages.push(Piece { name: name.into(), within: Some("under-way"), key: None, html });
         }
-        let stages = match start {
+        let html = html! { @for panel in panels { (panel) } };
+        let under_way = Piece { key: Some(hasher.finish()), ..piece("under-way", html) };
+        let last_start = match start {
             Some(start) => self.follow(start).await?.view.stages.clone(),
             None => Vec::new(),
         };
@@ -230,19 +235,21 @@ impl View {
         self.ask_for_ports(&vm).await;
         let ports = match &self.ports {
             Some((_, Ok(ports))) => pages::vm::ports(&vm, ports),
-            Some((_, Err(error))) => html! { p { (error.message) } },
+            Some((_, Err(error))) => html! { p { (plain(&error.message)) } },
+            None if vm.run.is_some() => html! { p { "Its agent has not answered yet." } },
             None => html! { p { "It does not run." } },
         };
-        Ok(vec![
+        let pieces = vec![
             piece("state", pages::vm::state(&vm)),
             piece("acts", pages::vm::acts(&self.session, &vm)),
-            piece("under-way", html! { @for one in shown { section.panel { (one) } } }),
+            under_way,
             piece("usage", vm::usage(&vm, stats)),
             piece("charts", html! { @if vm.run.is_some() { (self.history.show()) } }),
-            piece("ready", ready(&stages)),
+            piece("ready", ready(&last_start)),
             piece("ports", ports),
             piece("spec", vm::spec(&vm)),
-        ])
+        ];
+        Ok(pieces.into_iter().chain(stages).collect())
     }
 
     async fn follow(&mut self, operation: Operation) -> Result<&Followed, ApiError> {
@@ -270,17 +277,21 @@ impl View {
         let operation = operation::find(&self.console.engine, key).await?;
         let followed = self.follow(operation).await?;
         let over = followed.operation.outcome.is_some();
-        let pieces =
-            vec![piece("stages", followed.show(&session)), piece("output", followed.output())];
+        let acts = html! { @if !over { (operation::cancel(&session, &followed.operation)) } };
+        let pieces = vec![
+            piece("acts", acts),
+            piece("stages", followed.show()),
+            piece("output", followed.output()),
+        ];
         self.over = over;
         Ok(pieces)
     }
 }
 
-/// How long the stages of the last start took.
+/// How long the stages of the last start took; a VM that is made need not have been started.
 fn ready(stages: &[StageView]) -> Markup {
     html! {
-        @if stages.is_empty() { p { "It was not started lately." } }
+        @if !stages.iter().any(|stage| stage.name == "boot") { p { "It was not started lately." } }
         @else { (waterfall(stages)) }
     }
 }

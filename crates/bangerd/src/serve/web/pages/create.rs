@@ -17,10 +17,10 @@ use crate::serve::web::layout::{Html, Page, Problem, alert, see, status_of, toke
 use crate::serve::web::session::Session;
 use crate::serve::web::show::host;
 
-const PATH: &str = "/vms/new";
+const PATH: &str = "/new/vm";
 
 pub fn routes() -> Router<Console> {
-    Router::new().route(PATH, get(show).post(create)).route("/vms/new/preview", get(preview))
+    Router::new().route(PATH, get(show).post(create)).route("/new/vm/preview", get(preview))
 }
 
 async fn show(
@@ -60,7 +60,7 @@ async fn page(
         @if let Some(wrong) = wrong { (alert(wrong)) }
         @if images.is_empty() {
             p { "There is no image yet that a VM could be made from. "
-                a href="/images/new" { "Make one first" } "." }
+                a href="/new/image" { "Make one first" } "." }
         } @else {
             form #create method="post" action=(PATH) {
                 (token(session, PATH))
@@ -116,7 +116,7 @@ async fn page(
                     }
                 }
                 h2 { "This host with it" }
-                div #preview hx-get="/vms/new/preview" hx-include="#vcpus, #memory"
+                div #preview hx-get="/new/vm/preview" hx-include="#vcpus, #memory"
                     hx-trigger="input delay:300ms from:#vcpus, input delay:300ms from:#memory" {
                     (preview_of(console, fields).await)
                 }

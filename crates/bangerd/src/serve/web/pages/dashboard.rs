@@ -21,11 +21,11 @@ async fn dashboard(State(console): State<Console>, session: Session) -> Result<P
     let body = html! {
         h1.hidden { "Dashboard" }
         (pieces.slot("cards"))
-        div.head { h2 { "VMs" } a.button href="/vms/new" { "Create a VM" } }
+        div.head { h2 { "VMs" } a.button href="/new/vm" { "Create a VM" } }
         (pieces.slot("vms"))
         h2 { "Under way" }
         (pieces.slot("operations"))
-        div.head { h2 { "Images" } a.button href="/images/new" { "Make an image" } }
+        div.head { h2 { "Images" } a.button href="/new/image" { "Make an image" } }
         (pieces.slot("images"))
         h2 { "This host" }
         (pieces.slot("readiness"))
@@ -37,7 +37,7 @@ async fn list(State(console): State<Console>, session: Session) -> Result<Page, 
     let tick = console.engine.tick().await?;
     let pieces = View::new(&console, &session, Subject::Vms).pieces(Some(&tick)).await?;
     let body = html! {
-        div.head { h1 { "VMs" } a.button href="/vms/new" { "Create a VM" } }
+        div.head { h1 { "VMs" } a.button href="/new/vm" { "Create a VM" } }
         (pieces.slot("vms"))
     };
     Ok(Page::new("VMs", body).live("/live/vms"))

@@ -55,7 +55,7 @@ fn no_referrer() -> [(header::HeaderName, &'static str); 1] {
 }
 
 async fn ask(session: Session) -> Page {
-    let button = html! { button { "Log out" } };
+    let button = html! { button { "Log out" } " " a.button.plain href="/" { "Cancel" } };
     let body = html! {
         h1 { "Log out" }
         p { "This browser forgets its session. VMs run on." }

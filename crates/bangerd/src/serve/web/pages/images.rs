@@ -32,7 +32,7 @@ pub fn routes() -> Router<Console> {
 async fn list(State(console): State<Console>, session: Session) -> Result<Page, Problem> {
     let pieces = View::new(&console, &session, Subject::Images).pieces(None).await?;
     let body = html! {
-        div.head { h1 { "Images" } a.button href="/images/new" { "Make an image" } }
+        div.head { h1 { "Images" } a.button href="/new/image" { "Make an image" } }
         (pieces.slot("images"))
     };
     Ok(Page::new("Images", body).live("/live/images"))
@@ -42,7 +42,7 @@ async fn list(State(console): State<Console>, session: Session) -> Result<Page, 
 pub fn table(images: &[Image], uses: &HashMap<ImageId, usize>) -> Markup {
     html! {
         @if images.is_empty() {
-            p { "There is no image yet. " a href="/images/new" { "Make one" } "." }
+            p { "There is no image yet. " a href="/new/image" { "Make one" } "." }
         } @else {
             div.wide tabindex="0" role="region" aria-label="Images" {
                 table {
@@ -97,7 +97,7 @@ async fn show(
             div.alert role="alert" { p { "It is damaged: " (damage) } }
         }
         div.acts {
-            a.button href=(format!("/vms/new?image={name}")) { "Create a VM of it" }
+            a.button href=(format!("/new/vm?image={name}")) { "Create a VM of it" }
             @if info.image.in_place.is_some() { (form(&session, &at("promote"), &promote)) }
             a.button.danger href=(at("delete")) { "Delete…" }
         }

@@ -31,9 +31,7 @@ const KINDS: [(&str, &str, &str); 8] = [
 ];
 
 pub fn routes() -> Router<Console> {
-    Router::new()
-        .route("/images/new", get(choose))
-        .route("/images/new/{kind}", get(show).post(make))
+    Router::new().route("/new/image", get(choose)).route("/new/image/{kind}", get(show).post(make))
 }
 
 async fn choose() -> Page {
@@ -41,7 +39,7 @@ async fn choose() -> Page {
         h1 { "Make an image" }
         ul.choices {
             @for (kind, title, what) in KINDS {
-                li { a href=(format!("/images/new/{kind}")) { (title) } p.note { (what) } }
+                li { a href=(format!("/new/image/{kind}")) { (title) } p.note { (what) } }
             }
         }
     };
@@ -77,9 +75,9 @@ async fn page(
         let message = format!("there are no images of '{kind}'");
         return Err(Problem(ApiError::new(ErrorKind::NotFound, message)));
     };
-    let path = format!("/images/new/{kind}");
+    let path = format!("/new/image/{kind}");
     let body = html! {
-        p { a href="/images/new" { "‹ Make an image" } }
+        p { a href="/new/image" { "‹ Make an image" } }
         h1 { "Image of: " (title) }
         p.note { (what) }
         @if let Some(wrong) = wrong { (alert(wrong)) }
@@ -219,7 +217,7 @@ async fn make(
     Path(kind): Path<String>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let path = format!("/images/new/{kind}");
+    let path = format!("/new/image/{kind}");
     if fields.text("pick").is_some() {
         return Ok(picker::page(&session, &path, &fields).await?.into_response());
     }

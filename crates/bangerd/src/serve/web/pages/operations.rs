@@ -19,8 +19,8 @@ use crate::serve::web::show::plain;
 use crate::serve::web::view::{Subject, View};
 use crate::store::operations;
 
-/// The most events that are read for the output of an operation.
-const MOST: u32 = 100_000;
+/// How many events are read at a time.
+const BATCH: u32 = 4096;
 
 pub fn routes() -> Router<Console> {
     Router::new()
@@ -51,6 +51,7 @@ async fn show(
     let pieces = view.pieces(None).await?;
     let body = html! {
         h1 { (title) }
+        (pieces.slot("acts"))
         (pieces.slot("stages"))
         (pieces.slot("output"))
     };
@@ -64,15 +65,21 @@ async fn output(
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, Problem> {
     let id = find(&console.engine, &id).await?.id;
-    let read = console
-        .engine
-        .store
-        .read(move |db| operations::events_after(db, Some(&id), 0, i64::MAX.cast_unsigned(), MOST));
-    let mut text = String::new();
-    for event in read.await.map_err(store_error)? {
-        if let EventKind::Log { line } = event.kind {
-            text.push_str(&plain(&line));
-            text.push('\n');
+    let (mut text, mut after) = (String::new(), 0);
+    loop {
+        let (id, last) = (id.clone(), i64::MAX.cast_unsigned());
+        let read = console
+            .engine
+            .store
+            .read(move |db| operations::events_after(db, Some(&id), after, last, BATCH));
+        let events = read.await.map_err(store_error)?;
+        let Some(last) = events.last() else { break };
+        after = last.seq;
+        for event in &events {
+            if let EventKind::Log { line } = &event.kind {
+                text.push_str(&plain(line));
+                text.push('\n');
+            }
         }
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text))

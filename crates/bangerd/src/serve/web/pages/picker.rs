@@ -47,16 +47,17 @@ pub async fn page(session: &Session, path: &str, fields: &Fields) -> Result<Page
     // At first, where the path that is there already lies.
     let filled = fields.shown(&field);
     let dir = fields.text("dir").or((!filled.is_empty()).then_some(filled)).map(PathBuf::from);
-    let roots = roots();
+    let internal = |error: crate::error::OpError| {
+        ApiError::new(ErrorKind::Internal, crate::error::chain(&error))
+    };
+    // What is mounted there may not answer.
+    let roots = blocking(|| Ok(roots())).await.map_err(internal)?;
     let dir = dir.filter(|dir| dir.is_absolute()).or_else(|| roots.first().cloned());
     let Some(dir) = dir else {
         return Err(ApiError::new(ErrorKind::NotFound, "there is no folder to look into"));
     };
     let (at, known) = (dir.clone(), roots.clone());
     let listed = blocking(move || Ok(list_nearest(&known, &at, hidden))).await;
-    let internal = |error: crate::error::OpError| {
-        ApiError::new(ErrorKind::Internal, crate::error::chain(&error))
-    };
     let (dir, listed) = listed.map_err(internal)?;
     let kept = fields.kept().filter(|(name, _)| !["dir", "hidden", "do"].contains(name));
     let kept: Vec<(&str, &str)> = kept.collect();

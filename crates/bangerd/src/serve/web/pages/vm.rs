@@ -154,11 +154,12 @@ fn changes(session: &Session, vm: &Vm, filled: Option<&Fields>) -> Markup {
     ]);
     filled.into_iter().flat_map(Fields::kept).for_each(|(name, value)| fields.set(name, value));
     let is_open = |name| filled.is_some_and(|filled| filled.ticked(name));
+    let cancel = html! { a.button.plain href=(format!("/vms/{}", vm.id)) { "Cancel" } };
     let rename = html! {
         label for="name" { "Name" }
         input id="name" name="name" required maxlength="40" value=(fields.shown("name"))
             autocomplete="off";
-        button { "Rename" }
+        button { "Rename" } " " (cancel)
     };
     let resize = html! {
         p.note {
@@ -175,7 +176,7 @@ fn changes(session: &Session, vm: &Vm, filled: Option<&Fields>) -> Markup {
             div { label for="overlay" { "Limit of the root overlay" }
                 input id="overlay" name="overlay" value=(fields.shown("overlay")) placeholder="none"; }
         }
-        button { "Resize" }
+        button { "Resize" } " " (cancel)
     };
     html! {
         details open[is_open("name")] { summary { "Rename" } (form(session, &at("rename"), &rename)) }

@@ -73,11 +73,10 @@ impl Followed {
     }
 
     /// Its stages, warnings and end.
-    pub fn show(&self, session: &Session) -> Markup {
+    pub fn show(&self) -> Markup {
         let view = &self.view;
         html! {
             (outcome(&self.operation))
-            @if self.operation.outcome.is_none() { (cancel(session, &self.operation)) }
             @for warning in &view.warnings { p.alert.warning { "Warning: " (plain(warning)) } }
             ol.stages {
                 @for stage in &view.stages { (stage_line(stage, view.outcome.is_some())) }
@@ -91,7 +90,7 @@ impl Followed {
         html! {
             @if !self.lines.is_empty() {
                 h2 { "Output" }
-                pre.log tabindex="0" { @for line in &self.lines { (line) "\n" } }
+                pre #said .log tabindex="0" { @for line in &self.lines { (line) "\n" } }
                 p { a href=(format!("/operations/{}/output", self.operation.id)) { "All of it, as text" } }
             }
         }

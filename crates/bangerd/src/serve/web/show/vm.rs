@@ -66,7 +66,7 @@ pub fn pieces(vm: &Vm) -> [String; 2] {
 pub fn table(vms: &[Vm], tick: Option<&Tick>) -> Markup {
     html! {
         @if vms.is_empty() {
-            p { "There is no VM yet. " a href="/vms/new" { "Create one" } "." }
+            p { "There is no VM yet. " a href="/new/vm" { "Create one" } "." }
         } @else {
             div.wide tabindex="0" role="region" aria-label="VMs" {
                 table {
@@ -223,7 +223,7 @@ mod tests {
         </table>
         </div>
         "#);
-        insta::assert_snapshot!(lines(&table(&[], None)), @r#"<p>There is no VM yet. <a href="/vms/new">Create one</a>.</p>"#);
+        insta::assert_snapshot!(lines(&table(&[], None)), @r#"<p>There is no VM yet. <a href="/new/vm">Create one</a>.</p>"#);
     }
 
     #[test]
@@ -232,6 +232,6 @@ mod tests {
         let state = VmState::Stopped(StopCause::Crashed { detail });
         let cause = cause(&state).unwrap();
         let shown = html! { (badge(&state)) " " (cause) }.into_string();
-        insta::assert_snapshot!(shown, @r#"<span class="badge red">stopped</span> it crashed: &lt;script&gt;alert(1)&lt;/script&gt;[2J"#);
+        insta::assert_snapshot!(shown, @r#"<span class="badge red">stopped</span> it crashed: &lt;script&gt;alert(1)&lt;/script&gt;"#);
     }
 }
