@@ -261,8 +261,7 @@ fn what_a_mirror_has_wrong_is_refused_and_not_kept() {
     assert_eq!(asked.iter().filter(|asked| asked.starts_with(&resumed)).count(), 1, "{asked:?}");
 }
 
-/// opencode's build for musl, where `BANGER_MUSL` names a folder with the loader of musl 1.2.4 or
-/// newer (`ld-musl-x86_64.so.1`), and with `libstdc++.so.6`, `libgcc_s.so.1` and what these need.
+/// opencode's build for musl, where `BANGER_MUSL` names a folder that `script/musl` has filled.
 #[test]
 fn opencode_runs_with_musl() {
     let Some(libraries) = std::env::var_os("BANGER_MUSL") else { return };

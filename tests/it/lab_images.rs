@@ -72,7 +72,7 @@ fn the_lab_makes_images() {
 }
 
 /// Built, finished in a boot of Firecracker's, and run on the network `nat`. opencode is in it where
-/// `BANGER_MUSL` names what that needs, and its package (`alpine::opencode_runs_with_musl`).
+/// `BANGER_MUSL` names a folder that `script/musl` has filled, and that has its package.
 #[test]
 fn the_lab_builds_and_runs_alpine() {
     if !soaks() {
