@@ -45,6 +45,8 @@ fn a_day_in_the_browser() {
     browser.picture("create");
     browser.fill("#memory", "1G");
     browser.click("button[value=create]");
+    // A click need not wait for the next page.
+    browser.until_shown("Create VM dev");
     browser.run("window.loadedOnce = true");
     browser.until_shown("agent");
     browser.until_shown("Cancel");
@@ -55,8 +57,10 @@ fn a_day_in_the_browser() {
     browser.click("a.button");
     browser.until_shown("running");
     browser.until_shown("4096 opencode");
-    // Its use takes two looks.
-    browser.until_shown("the top is");
+    // What it takes, second by second.
+    let points =
+        "return document.querySelector('polyline')?.getAttribute('points').split(' ').length";
+    banger.until("the charts have lines", || browser.run(points).as_u64() > Some(9));
     browser.check_access();
     browser.picture("vm");
 
@@ -124,6 +128,8 @@ fn a_day_in_the_browser() {
     browser.click(".acts button[value=make]");
     browser.until_shown("bootstrap");
     browser.until_shown("All of it, as text");
+    let lines = "return document.querySelector('#said').innerText.split('\\n').length";
+    banger.until("it has said something", || browser.run(lines).as_u64() > Some(3));
     browser.check_access();
     browser.picture("build");
     browser.click("button.danger");
@@ -239,8 +245,10 @@ fn vms_are_run_without_scripts() {
     browser.fill("#memory", "600M");
     browser.fill("#vcpus", "1");
     browser.click("form[action$=resize] button:not([name])");
-    let spec = banger.json(&["vm", "show", "dev"])["spec"].clone();
-    assert_eq!((spec["memory"].as_u64(), spec["vcpus"].as_u64()), (Some(600 << 20), Some(1)));
+    banger.until("dev is resized", || {
+        let spec = banger.json(&["vm", "show", "dev"])["spec"].clone();
+        spec["memory"] == 600 << 20 && spec["vcpus"] == 1
+    });
     browser.press("Start dev");
     until_is("running");
     assert_eq!(banger.ok(&["vm", "exec", "dev", "--", "nproc"]), "1");
@@ -279,6 +287,7 @@ fn images_are_made_without_scripts() {
     browser.press("Go to the image mine");
     browser.press("Promote mine");
     browser.press("Go to the image mine");
+    banger.until("its page is shown", || browser.url().ends_with("/images/mine"));
     assert!(!browser.text().contains("Promote"), "{}", browser.text());
     for image in ["mine", "copy"] {
         at(&format!("images/{image}"));

@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_secs(400);
 /// Finds accessibility violations that are serious; from the package axe-core of npm.
 const AXE: &str = include_str!("../../vendor/axe.min.js");
 
+/// What the driver says of an element that is no longer there.
+const REPLACED: [&str; 2] = ["stale element", "does not belong to the document"];
+
 /// A browser with a window of its own.
 pub struct Browser {
     driver: i32,
@@ -76,40 +79,41 @@ impl Browser {
 
     /// What a person reads on the page.
     pub fn text(&self) -> String {
-        self.run("return document.body.innerText").as_str().unwrap_or_default().to_owned()
+        // There is no body between two pages.
+        let script = "return document.body?.innerText ?? ''";
+        self.run(script).as_str().unwrap_or_default().to_owned()
     }
 
+    /// What a selector finds. The page may be on its way: a click need not wait for the next one.
     fn element(&self, css: &str) -> String {
-        let found = json!({ "using": "css selector", "value": css });
-        let found = self.send("POST", "/element", Some(&found));
-        found.as_object().unwrap().values().next().unwrap().as_str().unwrap().to_owned()
+        let wanted = json!({ "using": "css selector", "value": css });
+        let url = format!("{}/element", self.session);
+        self.wait(&format!("'{css}'"), || id(&try_send("POST", &url, Some(&wanted)).ok()?))
+    }
+
+    /// Clicks on something; nothing if it was replaced meanwhile, as when something has just changed.
+    fn try_click(&self, element: &str) -> Option<()> {
+        let url = format!("{}/element/{element}/click", self.session);
+        match try_send("POST", &url, Some(&json!({}))) {
+            Ok(_) => Some(()),
+            Err(error) if REPLACED.iter().any(|known| error.contains(known)) => None,
+            Err(error) => panic!("{element}: {error}"),
+        }
     }
 
     /// Clicks on what a selector finds.
     pub fn click(&self, css: &str) {
-        // It may be replaced between the two requests, when something has just changed.
-        self.wait(&format!("a click on '{css}'"), || {
-            let url = format!("{}/element/{}/click", self.session, self.element(css));
-            match try_send("POST", &url, Some(&json!({}))) {
-                Err(error) if error.contains("stale element") => None,
-                clicked => Some(clicked.unwrap()),
-            }
-        });
+        self.wait(&format!("a click on '{css}'"), || self.try_click(&self.element(css)));
     }
 
     /// Clicks on the first button or link of the page's own that has these words.
     pub fn press(&self, words: &str) {
         let script = "return [...document.querySelectorAll('main :is(button, a, summary):not(.hidden)')]\
             .find((e) => e.checkVisibility() && e.innerText.trim().replace(/\\s+/g, ' ') === arguments[0])";
-        let found = json!({ "script": script, "args": [words] });
+        let wanted = json!({ "script": script, "args": [words] });
+        let url = format!("{}/execute/sync", self.session);
         self.wait(&format!("a click on '{words}'"), || {
-            let found = self.send("POST", "/execute/sync", Some(&found));
-            let id = found.as_object()?.values().next()?.as_str()?.to_owned();
-            let url = format!("{}/element/{id}/click", self.session);
-            match try_send("POST", &url, Some(&json!({}))) {
-                Err(error) if error.contains("stale element") => None,
-                clicked => Some(clicked.unwrap()),
-            }
+            self.try_click(&id(&try_send("POST", &url, Some(&wanted)).ok()?)?)
         });
     }
 
@@ -224,6 +228,11 @@ impl Drop for Browser {
         let _ = try_send("DELETE", &self.session, None);
         let _ = signal(self.driver, Signal::TERM);
     }
+}
+
+/// The id of an element, by the driver's answer; none if there is no element.
+fn id(found: &Value) -> Option<String> {
+    Some(found.as_object()?.values().next()?.as_str()?.to_owned())
 }
 
 fn wait<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
