@@ -31,7 +31,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("banger", &["banger-core", "banger-exec", "banger-wire"]),
     ("xtask", &["banger-exec"]),
     ("banger-tests", &["banger-core", "banger-exec", "banger-testkit"]),
-    ("banger-benches", &["banger", "banger-core", "banger-image", "banger-testkit", "bangerd"]),
+    (
+        "banger-benches",
+        &["banger", "banger-core", "banger-host", "banger-image", "banger-testkit", "bangerd"],
+    ),
 ];
 
 fn cargo(args: &[&str], dir: &Path) -> Result<Vec<u8>, ExecError> {

@@ -110,6 +110,25 @@ fn unfinished(bytes: &[u8]) -> usize {
     0
 }
 
+/// Text without the sequences by which terminals are told of colours, characters and the like
+/// (ECMA-48, 5.4; ECMA-35, 13.2). Other control characters stay.
+#[must_use]
+pub fn without_sequences(text: &str) -> String {
+    let mut pieces = text.split('\u{1b}');
+    let mut plain = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let behind = match piece.split_at_checked(1) {
+            Some(("[", sequence)) => {
+                sequence.split_once(|c| matches!(c, '@'..='~')).map_or("", |(_, behind)| behind)
+            }
+            Some(("(" | ")", set)) => set.get(1..).unwrap_or_default(),
+            _ => piece,
+        };
+        plain.push_str(behind);
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use banger_core::agent::{Health, Service};
+use banger_core::console::without_sequences;
 use banger_core::guest::{INIT_SAYS, WRONG_TIMER};
 use banger_core::resource::ProcessId;
 use banger_core::vm::OPENCODE_PORT;
@@ -245,13 +246,13 @@ pub fn went(console: &str) -> bool {
     ["reboot: Restarting system", "reboot: Power down"].iter().any(|said| last.contains(said))
 }
 
-/// The last lines of a console or log behind `from` bytes, without control
+/// The last lines of a console or log behind `from` bytes, without colours and control
 /// characters; nothing if it cannot be read.
 #[must_use]
 pub fn console_tail(path: &Path, from: u64) -> String {
     let tail = read_tail(path, from).unwrap_or_default();
-    let text: String =
-        String::from_utf8_lossy(&tail).chars().filter(|c| *c == '\n' || !c.is_control()).collect();
+    let text = without_sequences(&String::from_utf8_lossy(&tail));
+    let text: String = text.chars().filter(|c| *c == '\n' || !c.is_control()).collect();
     let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
@@ -307,7 +308,7 @@ mod tests {
         std::fs::write(&path, text).unwrap();
         let tail = console_tail(&path, 0);
         assert_eq!(tail.lines().count(), TAIL_LINES);
-        assert!(tail.ends_with("[1mline 99") && !tail.contains('\x1b'), "{tail}");
+        assert!(tail.ends_with("\nline 99") && !tail.contains('\x1b'), "{tail}");
         let length = std::fs::metadata(&path).unwrap().len();
         assert_eq!(console_tail(&path, length - 6), "99");
         assert_eq!(console_tail(&path, length + 4).lines().count(), TAIL_LINES);

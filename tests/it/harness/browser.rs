@@ -19,6 +19,9 @@ const LIMIT: Duration = Duration::from_secs(400);
 /// Finds accessibility violations that are serious; from the package axe-core of npm.
 const AXE: &str = include_str!("../../vendor/axe.min.js");
 
+/// What the driver says where the page is just becoming another one.
+const NAVIGATES: &str = "aborted by navigation";
+
 /// What the driver says of an element that is no longer there.
 const REPLACED: [&str; 2] = ["stale element", "does not belong to the document"];
 
@@ -54,7 +57,11 @@ impl Browser {
     }
 
     fn send(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        send(method, &format!("{}{path}", self.session), body)
+        let url = format!("{}{path}", self.session);
+        wait(&format!("an answer to {path}"), || match try_send(method, &url, body) {
+            Err(error) if error.contains(NAVIGATES) => None,
+            answer => Some(answer.unwrap_or_else(|error| panic!("{method} {url}: {error}"))),
+        })
     }
 
     /// Goes to a URL.
@@ -96,6 +103,7 @@ impl Browser {
         let url = format!("{}/element/{element}/click", self.session);
         match try_send("POST", &url, Some(&json!({}))) {
             Ok(_) => Some(()),
+            Err(error) if error.contains(NAVIGATES) => Some(()),
             Err(error) if REPLACED.iter().any(|known| error.contains(known)) => None,
             Err(error) => panic!("{element}: {error}"),
         }

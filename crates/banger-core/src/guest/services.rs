@@ -205,7 +205,7 @@ mod tests {
     use crate::guest::BOOTSTRAP_PATH;
 
     #[test]
-    fn each_init_is_told_the_same() {
+    fn what_each_init_runs_is_known() {
         insta::assert_snapshot!("bootstrap", crate::guest::BOOTSTRAP);
         for (name, services) in [("systemd", SYSTEMD), ("openrc", OPENRC), ("runit", RUNIT)] {
             let texts =

@@ -251,6 +251,18 @@ mod tests {
         etc/runlevels/default/opencode -> /etc/init.d/opencode
         etc/runlevels/default/sshd -> /etc/init.d/sshd
         ");
+        let files = contents.services(&|_| true);
+        let list: Vec<_> = files.iter().map(|(path, mode, _)| format!("{mode:o} {path}")).collect();
+        insta::assert_snapshot!(list.join("\n"), @"
+        644 etc/inittab
+        644 etc/conf.d/sshd
+        644 etc/conf.d/syslog
+        644 etc/modules-load.d/banger.conf
+        644 etc/sysctl.d/99-banger.conf
+        644 etc/mkinitfs/mkinitfs.conf
+        644 etc/mkinitfs/features.d/vsock.modules
+        755 etc/init.d/opencode
+        ");
         let files = contents.apk_files();
         let files: Vec<_> = files
             .iter()

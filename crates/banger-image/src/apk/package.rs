@@ -1,7 +1,7 @@
 //! Reading a package, and checking it against its record in an index.
 //!
 //! The index is signed, and has the hash of the control member, which has the hash of the data. The
-//! first is one by SHA-1: so the control member must be signed, too.
+//! control member must be signed as well, which apk asks only of packages in files.
 
 mod files;
 

@@ -68,7 +68,7 @@ pub(super) async fn doctor(State(shared): State<Shared>) -> Reply<Json<DoctorRep
 const FREE_PORT: &str =
     "set 'web_listen' to a free port, or to 127.0.0.1:0, then: banger daemon restart";
 /// What to do about a console that is off.
-const SWITCH_ON: &str = "write web_listen = \"127.0.0.1:7777\" into the file that 'banger config \
+const SWITCH_ON: &str = "take the line web_listen = \"off\" out of the file that 'banger config \
     path' tells, then: banger daemon restart";
 
 fn web_console(web: Option<WebConsole>) -> Check {

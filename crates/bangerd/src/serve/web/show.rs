@@ -5,6 +5,7 @@ pub mod host;
 pub mod operation;
 pub mod vm;
 
+use banger_core::console::without_sequences;
 use banger_core::duration::duration;
 use banger_core::size::Size;
 use maud::{Markup, html};
@@ -17,23 +18,14 @@ pub fn plain(text: &str) -> String {
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}')
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
-    let mut pieces = text.split('\u{1b}');
-    let mut plain = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        // A control sequence ends with its first letter or the like (ECMA-48, 5.4).
-        let behind = piece.strip_prefix('[').map(|sequence| {
-            sequence.split_once(|c| matches!(c, '@'..='~')).map_or("", |(_, behind)| behind)
-        });
-        plain.push_str(behind.unwrap_or(piece));
-    }
-    plain.replace(odd, "")
+    without_sequences(text).replace(odd, "")
 }
 
 #[cfg(test)]
 #[test]
 fn text_of_strangers_is_only_text() {
     assert_eq!(plain("\u{1b}[1;32mgreen\u{1b}[0m\tand\u{7} \u{202e}back\n"), "green\tand back\n");
-    assert_eq!(plain("\u{1b}]0;title\u{7}\u{1b}[\u{200f}"), "]0;title");
+    assert_eq!(plain("\u{1b}]0;title\u{7}\u{1b}(B\u{1b}[\u{200f}"), "]0;title");
 }
 
 /// A number of bytes.

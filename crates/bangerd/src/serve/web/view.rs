@@ -29,6 +29,9 @@ const PORTS_LIMIT: Duration = Duration::from_secs(2);
 /// The most operations that a list shows, the newest first.
 const MOST_OPERATIONS: usize = 200;
 
+/// Among how many operations the last start is looked for.
+const MOST_STARTS: usize = 5;
+
 /// What a page is about.
 #[derive(Clone)]
 pub enum Subject {
@@ -215,7 +218,7 @@ impl View {
             use OperationKind::{VmCreate, VmRestart, VmStart};
             matches!(kind, VmCreate | VmStart | VmRestart)
         };
-        let start = operations.iter().find(|operation| begins(operation.kind)).cloned();
+        let starts = operations.iter().filter(|operation| begins(operation.kind));
         let (mut panels, mut stages, mut hasher) = (Vec::new(), Vec::new(), DefaultHasher::new());
         for one in under_way {
             one.id.hash(&mut hasher);
@@ -227,10 +230,15 @@ impl View {
         }
         let html = html! { @for panel in panels { (panel) } };
         let under_way = Piece { key: Some(hasher.finish()), ..piece("under-way", html) };
-        let last_start = match start {
-            Some(start) => self.follow(start).await?.view.stages.clone(),
-            None => Vec::new(),
-        };
+        // What was begun last may not have come to that, or have found that it runs.
+        let mut last_start = Vec::new();
+        for start in starts.take(MOST_STARTS) {
+            let found = &self.follow(start.clone()).await?.view.stages;
+            if found.iter().any(|stage| stage.name == "boot") {
+                last_start.clone_from(found);
+                break;
+            }
+        }
         self.followed.retain(|id, _| operations.iter().any(|operation| operation.id == *id));
         self.ask_for_ports(&vm).await;
         let ports = match &self.ports {
@@ -288,10 +296,10 @@ impl View {
     }
 }
 
-/// How long the stages of the last start took; a VM that is made need not have been started.
+/// How long the stages of the last start took.
 fn ready(stages: &[StageView]) -> Markup {
     html! {
-        @if !stages.iter().any(|stage| stage.name == "boot") { p { "It was not started lately." } }
+        @if stages.is_empty() { p { "It was not started lately." } }
         @else { (waterfall(stages)) }
     }
 }
