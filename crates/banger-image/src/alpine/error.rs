@@ -73,7 +73,9 @@ impl AlpineError {
             Self::Fetch(FetchError::Status { status: 404, .. }) => Some(
                 "look whether the mirror has the release; a package that is gone from it comes back as a newer one soon: try again later",
             ),
-            Self::Index { .. } | Self::Package { .. } => {
+            Self::Index { .. }
+            | Self::Package { .. }
+            | Self::Fetch(FetchError::Transport { .. } | FetchError::Status { .. }) => {
                 Some("try again later, or use another mirror with '--mirror URL'")
             }
             _ => None,

@@ -151,6 +151,9 @@ impl VoidError {
                 "the mirror is damaged, or was updated meanwhile: try again, or another with \
                  '--mirror'",
             ),
+            Self::Fetch(FetchError::Transport { .. } | FetchError::Status { .. }) => {
+                Some("try again later, or use another mirror with '--mirror'")
+            }
             Self::Release { .. } | Self::Untrusted(_) | Self::Package { .. } => {
                 Some("the mirror is damaged or malicious: choose another with '--mirror'")
             }
