@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bad_host::without_stages;
 use crate::fake::Guest;
-use crate::harness::Sandbox;
+use crate::harness::{As, Sandbox};
 
 pub const MIB: u64 = 1 << 20;
 const CREATE: [&str; 10] = [
@@ -54,6 +54,13 @@ impl SmallDisk {
     /// Takes it away from a sandbox that goes on.
     fn unmount(mut self) {
         self.sandbox = None;
+    }
+
+    /// Gives it another size.
+    fn resize(&self, bytes: u64) {
+        let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount_remount(&self.place, flags, options.as_c_str()).unwrap();
     }
 
     /// Takes all but `left` bytes, until it is called again.
@@ -174,4 +181,40 @@ fn a_full_run_time_folder_stops_a_start_and_nothing_else() {
     banger.ok(&["daemon", "stop"]);
     disk.unmount();
     banger.ok(&CREATE);
+}
+
+#[test]
+fn a_vm_whose_disks_cannot_grow_stands_still_until_they_can() {
+    let banger = Sandbox::new(As::Me);
+    let Some(disk) = SmallDisk::mount(&banger, &banger.state("vms"), 128 * MIB) else { return };
+    // In this order they are dropped: the daemon first.
+    let (disk, banger) = (disk, banger);
+    let options = ["--no-opencode", "--network", "none", "--wait", "ssh"];
+    banger.ok(&[&["vm", "create", "dev"], &options[..]].concat());
+    let state = || banger.json(&["vm", "show", "dev"])["state"].clone();
+    let write =
+        "nohup dd if=/dev/urandom of=/root/big bs=1M count=200 conv=fsync >/dev/null 2>&1 &";
+    banger.ok(&["vm", "exec", "dev", "--", write]);
+    banger.until("it is paused", || state()["state"] == "paused");
+    assert_eq!(state()["cause"], "disk_full");
+    let refused = banger.run(&["vm", "exec", "dev", "--", "true"]);
+    assert_eq!(refused.code, 4);
+    assert!(refused.stderr.contains("it goes on when there is room"), "{}", refused.stderr);
+
+    // Another daemon finds it as it is; so it stays while the room would not last.
+    banger.kill_9(banger.daemon_pid());
+    assert_eq!(state()["state"], "paused");
+    disk.resize(512 * MIB);
+    let start = banger.run(&["vm", "start", "dev"]);
+    assert_eq!(start.code, 1);
+    assert!(start.stderr.contains("hint: make room on that disk"), "{}", start.stderr);
+
+    // Nothing that the guest wrote was lost.
+    disk.resize(4096 * MIB);
+    banger.until("it goes on", || state()["state"] == "running");
+    let ended = "while pgrep -x dd; do sleep 0.2; done; sync; stat -c %s /root/big; \
+                 dmesg | grep 'I/O error' || echo well";
+    let said = banger.ok(&["vm", "exec", "dev", "--", ended]);
+    assert_eq!(said, format!("{}\nwell", 200 * MIB));
+    banger.ok(&["vm", "delete", "--yes", "dev"]);
 }

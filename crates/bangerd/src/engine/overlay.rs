@@ -1,5 +1,7 @@
-//! Root overlays that fill: a VM is paused while what it writes still has a place.
+//! Disks that fill: a VM is paused while what it writes still has a place, or when its VMM has
+//! found that it has none.
 
+use std::io;
 use std::time::Duration;
 
 use banger_core::dirs::vm_files;
@@ -7,6 +9,7 @@ use banger_core::operation::EventKind;
 use banger_core::size::Size;
 use banger_core::vm::{PauseCause, RootDisk, Transition, Vm, VmState, Vmm};
 use banger_host::{allocated, free_space};
+use rustix::io::Errno;
 
 use crate::clock::now_ms;
 use crate::engine::oplog::OpLog;
@@ -19,6 +22,8 @@ use crate::vmm::qmp::Qmp;
 
 /// How often an overlay is looked at.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often a VMM is asked whether it has stopped its machine.
+const ASK: Duration = Duration::from_secs(3);
 /// How much of what it may take an overlay takes when that is told, in percent.
 const WARN: u64 = 80;
 /// What must be free on the host's disk: more than guests write between two looks.
@@ -32,15 +37,50 @@ struct Seen {
 }
 
 impl VmCtx {
-    /// Returns when it is time to look at the overlay; never, if that is of no use.
+    /// Returns when it is time to look at the disks; never, if that is of no use.
     pub(crate) async fn look_again(&self) {
         let vm = self.vm();
         let state =
             matches!(vm.state, VmState::Running | VmState::Paused(PauseCause::DiskFull { .. }));
-        if state && self.fills() && self.process().is_some() {
-            tokio::time::sleep(PAUSE).await;
+        let pause = match vm.spec.vmm {
+            _ if self.fills() => PAUSE,
+            Vmm::Qemu => ASK,
+            Vmm::Firecracker => return std::future::pending().await,
+        };
+        if state && self.process().is_some() {
+            tokio::time::sleep(pause).await;
         } else {
             std::future::pending().await
+        }
+    }
+
+    /// Whether QEMU has stopped the machine because the host's disk is full: it does, rather than
+    /// fail what the guest writes, and never goes on by itself (QEMU's manual, `-drive`, `werror`).
+    async fn stopped_itself(&self) -> Result<bool, OpError> {
+        let status = Qmp::connect(&self.sockets().qmp).await?.execute("query-status").await?;
+        Ok(status["status"] == "io-error")
+    }
+
+    /// Waits for something in a guest; fails when it cannot come, since the host's disk is full.
+    ///
+    /// # Errors
+    /// As what is waited for; or that.
+    pub(crate) async fn unless_full<T>(
+        &self,
+        attempt: impl Future<Output = Result<T, OpError>>,
+    ) -> Result<T, OpError> {
+        let full = async {
+            loop {
+                tokio::time::sleep(ASK).await;
+                if self.vm().spec.vmm == Vmm::Qemu && self.stopped_itself().await.unwrap_or(false) {
+                    let full = io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error());
+                    return OpError::file("write to the disks of its VM")(full);
+                }
+            }
+        };
+        tokio::select! {
+            tried = attempt => tried,
+            error = full => Err(error),
         }
     }
 
@@ -145,25 +185,26 @@ impl VmCtx {
 
     async fn see(&self, vm: &Vm) -> Result<Seen, OpError> {
         let (dir, limit) = (self.dir(), vm.spec.overlay);
-        // A snapshot that cannot be written to is lost; other disks only fail the write.
+        // A snapshot that cannot be written to is lost; of other disks, QEMU waits to write.
         let snapshot = vm.spec.root_disk == RootDisk::DmSnapshot;
         // What is free may be about to be written: who waits for room waits for more of it.
         let waits = matches!(vm.state, VmState::Paused(PauseCause::DiskFull { .. }));
         let least = Size::bytes(RESERVE.as_bytes() * if waits { 2 } else { 1 });
-        blocking(move || {
-            let used = Size::bytes(allocated(&vm_files::overlay(&dir))?);
-            let full = limit.filter(|limit| used >= *limit);
-            let obstacle = match full {
-                Some(limit) => Some(PauseCause::OverlayFull { used, limit }),
-                None if snapshot => {
-                    let free = free_space(&dir)?;
-                    (free < least).then_some(PauseCause::DiskFull { free })
-                }
-                None => None,
-            };
-            Ok(Seen { used, obstacle })
+        let (used, free) = blocking(move || {
+            Ok((Size::bytes(allocated(&vm_files::overlay(&dir))?), free_space(&dir)?))
         })
-        .await
+        .await?;
+        let asks =
+            || vm.spec.vmm == Vmm::Qemu && vm.run.is_some() && !(self.fills() && free > RESERVE);
+        let obstacle = match limit.filter(|limit| used >= *limit) {
+            Some(limit) => Some(PauseCause::OverlayFull { used, limit }),
+            None if (snapshot || waits) && free < least => Some(PauseCause::DiskFull { free }),
+            None if !waits && !snapshot && asks() && self.stopped_itself().await? => {
+                Some(PauseCause::DiskFull { free })
+            }
+            None => None,
+        };
+        Ok(Seen { used, obstacle })
     }
 
     /// Tells, once a run, of an overlay that will be full.

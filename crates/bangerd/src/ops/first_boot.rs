@@ -1,7 +1,7 @@
 //! Finishing a root in a boot for it alone: the scripts of its packages run where they belong.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,10 +13,9 @@ use banger_core::image::Image;
 use banger_core::name::Name;
 use banger_core::operation::{EventKind, Failure, Object, OperationKind, Outcome};
 use banger_core::resource::ProcessId;
-use banger_core::vm::{Network, StopCause, Transition, Vmm};
+use banger_core::vm::{Network, StopCause, Transition};
 use banger_image::ext4::{Disk, recover};
 use banger_image::from_root::RootRequest;
-use rustix::io::Errno;
 
 use crate::engine::oplog::OpLog;
 use crate::engine::resources::blocking;
@@ -30,7 +29,6 @@ use crate::ops::images::Make;
 use crate::ops::provision::shown;
 use crate::store::vms::{self, VmRow};
 use crate::vmm::Boot;
-use crate::vmm::qmp::Qmp;
 
 /// How long such a boot may take. The guest gives its script an hour.
 const LIMIT: Duration = Duration::from_secs(2 * 3600);
@@ -157,7 +155,7 @@ impl VmCtx {
         let mut boots = 1;
         loop {
             let signs = self.signs_of(boot, boots);
-            match self.script_ends(log, &booted.process, &signs).await {
+            match self.unless_full(self.script_ends(log, &booted.process, &signs)).await {
                 Err(OpError::Misbooted { why }) => {
                     self.boot_better(log, boot, booted, &mut boots, why).await?;
                 }
@@ -180,7 +178,6 @@ impl VmCtx {
             }
             why = signs.bad() => return Err(OpError::Misbooted { why }),
             error = script.follow(log) => return Err(error),
-            error = self.stands_still() => return Err(error),
             () = tokio::time::sleep(LIMIT) => {
                 let last = "the scripts of its packages do not end".to_owned();
                 return Err(OpError::NotReady { stage: "provision", limit: LIMIT, last });
@@ -192,21 +189,6 @@ impl VmCtx {
             None if guest::panicked(&self.console_tail()) => Err(OpError::Panicked),
             None => Ok(how.unwrap_or_else(|| "its VMM is gone".to_owned())),
         }
-    }
-
-    /// Completes when the VMM has stopped the machine because the host's disk is full (QEMU's
-    /// manual, `-drive`, `werror`).
-    async fn stands_still(&self) -> OpError {
-        while self.vm().spec.vmm == Vmm::Qemu {
-            tokio::time::sleep(LOOK * 5).await;
-            let asked =
-                async { Qmp::connect(&self.sockets().qmp).await?.execute("query-status").await };
-            if asked.await.is_ok_and(|answer| answer["status"] == "io-error") {
-                let full = io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error());
-                return OpError::file("write to the disks of its VM")(full);
-            }
-        }
-        std::future::pending().await
     }
 
     /// What the guest left word of: that all is well, or how the script failed.

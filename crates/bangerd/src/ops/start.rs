@@ -118,7 +118,8 @@ impl VmCtx {
         let waiting = Waiting { log, wait, started, cold };
         self.reached(&waiting, "boot", |vm| vm.run = Some(run)).await?;
 
-        let health = log.stage("agent", self.first_answer(log, &boot, &mut booted)).await?;
+        let answer = self.unless_full(self.first_answer(log, &boot, &mut booted));
+        let health = log.stage("agent", answer).await?;
         let process = booted.process;
         if let Some(message) = health.mismatch() {
             log.append(EventKind::Warning { message }).await?;
@@ -192,7 +193,7 @@ impl VmCtx {
         let (vm, log) = (self.vm(), waiting.log);
         let probe = self.probe(log, process);
         if waiting.wait >= WaitFor::Ssh {
-            log.stage("ssh", probe.ssh()).await?;
+            log.stage("ssh", self.unless_full(probe.ssh())).await?;
             self.reached(waiting, "ssh", |_| ()).await?;
         }
         if waiting.wait >= WaitFor::Ready && vm.spec.opencode {
@@ -201,7 +202,7 @@ impl VmCtx {
             // It unpacks and compiles for itself what later starts find.
             let limit = if waiting.cold { probe.limit * 2 } else { probe.limit };
             let probe = guest::Probe { limit, ..probe };
-            log.stage("opencode", probe.opencode(&password)).await?;
+            log.stage("opencode", self.unless_full(probe.opencode(&password))).await?;
             self.reached(waiting, "opencode", |_| ()).await?;
         }
         Ok(())
