@@ -11,6 +11,7 @@ mod list;
 mod log;
 mod model;
 mod mouse;
+mod plain;
 mod shell;
 mod update;
 mod view;

@@ -8,6 +8,7 @@ use tui_input::Input;
 
 use super::form::Form;
 use super::keys::{BINDINGS, Binding};
+use super::plain;
 
 /// A request to the daemon.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,13 +52,14 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// One that a person reads.
+    /// One that a person reads, in plain text whatever a guest said.
     pub fn new(
         title: impl Into<String>,
         message: impl Into<String>,
         remedy: Option<String>,
     ) -> Self {
-        let (title, message) = (title.into(), message.into());
+        let (title, message) = (plain::text(&title.into()), plain::text(&message.into()));
+        let remedy = remedy.map(|remedy| plain::text(&remedy));
         Self { title, message, console: String::new(), remedy }
     }
 
@@ -73,7 +75,7 @@ impl Problem {
         let left = failure.rollback.iter().map(|left| format!("\nnot undone: {left}"));
         let message = std::iter::once(failure.message.clone()).chain(left).collect::<String>();
         let problem = Self::new(title, message, failure.remedy.clone());
-        Self { console: failure.console.clone(), ..problem }
+        Self { console: plain::text(&failure.console), ..problem }
     }
 }
 

@@ -18,7 +18,7 @@ use super::form::Form;
 use super::keys::Scope;
 use super::list::{Cursor, Order};
 use super::log::LogView;
-use super::words;
+use super::{plain, words};
 
 /// How many looks a sparkline goes back.
 pub const PAST: usize = 60;
@@ -105,6 +105,18 @@ pub enum Ports {
     Known(Vec<Port>),
     /// It cannot be told.
     Unknown(String),
+}
+
+impl Ports {
+    /// The same in plain text: a guest gives its programs any name it likes.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        match self {
+            Self::Asked => Self::Asked,
+            Self::Known(ports) => Self::Known(plain::all(ports)),
+            Self::Unknown(why) => Self::Unknown(plain::text(&why)),
+        }
+    }
 }
 
 /// Whether something is being asked.
@@ -230,6 +242,8 @@ impl Model {
     /// Takes the lists as the daemon has them.
     pub fn load(&mut self, snapshot: Snapshot) {
         let Snapshot { dashboard, vms, images, operations } = snapshot;
+        let (vms, operations) = (plain::all(vms), plain::all(operations));
+        let (dashboard, images) = (plain::all(dashboard), plain::all(images));
         let rows = images.iter().map(|info| info.image.clone()).collect();
         self.lists.renew(dashboard.daemon.last_event, vms, rows, operations);
         self.host = Some(dashboard.host);
@@ -245,6 +259,7 @@ impl Model {
         if event.seq <= self.lists.last_seq {
             return;
         }
+        let event = &plain::all(event.clone());
         self.lists.apply(event);
         if let Some((vm, text)) = self.told(event) {
             self.happened.push_back(Happened { at_ms: event.at_ms, vm, text });

@@ -19,6 +19,7 @@ use super::dialog::{Dialog, Problem, Request};
 use super::form::{Form, key_in, type_in};
 use super::keys;
 use super::model::{Asked, Link, Model, Ports, Snapshot, Tab};
+use super::plain;
 
 /// What comes in.
 #[derive(Debug)]
@@ -170,7 +171,7 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
         Input::Address(url) => return vec![Effect::Copy(url)],
         Input::Failed(problem) => model.tell(problem),
         Input::Refused(problem, form) => model.refused(problem, *form),
-        Input::Ports(vm, ports) => drop(model.ports.insert(vm, ports)),
+        Input::Ports(vm, ports) => drop(model.ports.insert(vm, ports.plain())),
         Input::Forwarded(vm, port, at) => drop(model.forwards.insert((vm, port), Some(at))),
         Input::NotForwarded(vm, port, problem) => {
             model.forwards.remove(&(vm, port));
@@ -190,6 +191,7 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
             model.examining = false;
             match found {
                 Ok(report) => {
+                    let report = plain::all(report);
                     // The head shows two of them, too.
                     if let Some(head) = &mut model.dashboard {
                         for shown in [&mut head.sudo, &mut head.kvm] {
@@ -207,7 +209,7 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
             match found {
                 Ok(list) => {
                     let row = |info: ImageInfo| (info.image.id.clone(), info);
-                    model.images = list.into_iter().map(row).collect();
+                    model.images = plain::all(list).into_iter().map(row).collect();
                 }
                 Err(problem) => model.tell(problem),
             }

@@ -307,7 +307,7 @@ fn a_state_that_changes_is_seen_at_once() {
 /// A guest gives its programs and its console any text it likes.
 #[test]
 fn what_a_guest_says_is_obeyed_nowhere() {
-    let evil = "a\x1b[2J\x07\x1b]52;c;eA==\x07\u{9b}31m";
+    let evil = "a\x1b[2J\x07\x1b]52;c;eA==\x07\u{9b}31m\x1b[32m\u{202e}z";
     let mut scene = Scene::usual((100, 30));
     scene.press(KeyCode::Down);
     let id = scene.model.vm().unwrap().id.clone();
@@ -316,21 +316,40 @@ fn what_a_guest_says_is_obeyed_nowhere() {
         address: "0.0.0.0".to_owned(),
         process: Some(evil.to_owned()),
     };
-    scene.take(Input::Ports(id.clone(), Ports::Known(vec![port])));
+    let ports = || Input::Ports(id.clone(), Ports::Known(vec![port.clone()]));
+    scene.take(ports());
+    // Characters that control would not be drawn anyway: what is around them must be gone, too.
     let safe = |scene: &mut Scene| {
         let screen = scene.screen();
-        assert!(!screen.contains(|c: char| c.is_control() && c != '\n'), "{screen:?}");
+        let odd = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        let garbage = ["[2J", "52;c", "eA==", "[32m"].iter().any(|text| screen.contains(text));
+        assert!(screen.contains("a31mz") && !garbage && !screen.contains(odd), "{screen}");
     };
     safe(&mut scene);
-    scene.keys("o");
+    scene.keys("o").take(ports());
     safe(&mut scene);
     scene.press(KeyCode::Esc).keys("l");
-    scene.take(Input::Log(id, evil.as_bytes().to_vec()));
+    scene.take(Input::Log(id.clone(), evil.replace('\u{202e}', "").into_bytes()));
     safe(&mut scene);
+    scene.press(KeyCode::Esc);
     scene.begun(1, OperationKind::VmStart, evil, Some(1));
+    scene.event(Some(1), EventKind::Log { line: evil.to_owned() });
     scene.event(Some(1), EventKind::Warning { message: evil.to_owned() });
+    safe(&mut scene);
+    scene.keys("3");
+    safe(&mut scene);
     scene.failed(1, evil, evil);
     safe(&mut scene);
-    scene.press(KeyCode::Enter).press(KeyCode::Esc).press(KeyCode::Enter);
+    scene.press(KeyCode::Enter).press(KeyCode::Enter);
+    safe(&mut scene);
+    scene.press(KeyCode::Enter).keys("1");
+    safe(&mut scene);
+    // The same in a list that is asked for.
+    let detail = evil.to_owned();
+    let crashed = vm(9, "aa", VmState::Stopped(StopCause::Crashed { detail }));
+    let mut again = snapshot(vec![crashed], vec![]);
+    again.dashboard.daemon.last_event = 999;
+    scene.take(Input::Loaded(Box::new(again)));
+    scene.press(KeyCode::Home);
     safe(&mut scene);
 }
