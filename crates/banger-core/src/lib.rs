@@ -28,5 +28,6 @@ pub mod resource;
 pub mod size;
 pub mod sockets;
 pub mod ssh;
+pub mod tail;
 pub mod vm;
 pub mod web;

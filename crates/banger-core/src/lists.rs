@@ -6,10 +6,13 @@ use crate::fold::OperationView;
 use crate::id::{ImageId, OperationId, VmId};
 use crate::image::Image;
 use crate::operation::{Event, EventKind, Operation};
+use crate::tail::Tail;
 use crate::vm::Vm;
 
 /// How many operations that have ended are kept.
 const KEPT: usize = 200;
+/// Of how many of them the output is.
+const OUTPUTS: usize = 20;
 
 /// An operation and what is seen of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +21,19 @@ pub struct Watched {
     pub operation: Operation,
     /// How it goes.
     pub view: OperationView,
+    /// The end of what its programs said.
+    pub output: Tail,
+    /// When it ended, if that was seen: milliseconds since 1970-01-01 00:00 UTC.
+    pub ended_at_ms: Option<u64>,
+}
+
+impl Watched {
+    /// One of which no event was seen.
+    #[must_use]
+    pub fn new(operation: Operation) -> Self {
+        let view = OperationView { outcome: operation.outcome.clone(), ..OperationView::default() };
+        Self { operation, view, output: Tail::default(), ended_at_ms: None }
+    }
 }
 
 /// All VMs, all images, and the latest operations.
@@ -64,10 +80,8 @@ impl Lists {
         self.vms = vms.into_iter().map(|vm| (vm.id.clone(), vm)).collect();
         self.images = images.into_iter().map(|image| (image.id.clone(), image)).collect();
         for operation in operations {
-            let view =
-                OperationView { outcome: operation.outcome.clone(), ..OperationView::default() };
             let id = operation.id.clone();
-            self.operations.entry(id).or_insert(Watched { operation, view });
+            self.operations.entry(id).or_insert_with(|| Watched::new(operation));
         }
         self.forget();
     }
@@ -92,16 +106,20 @@ impl Lists {
 
     fn watch(&mut self, event: &Event) {
         if let EventKind::Begun { what } = &event.kind {
-            let operation = Operation::clone(what);
-            let begun = || Watched { operation, view: OperationView::default() };
+            let begun = || Watched::new(Operation::clone(what));
             self.operations.entry(what.id.clone()).or_insert_with(begun);
         }
         let known = event.operation.as_ref().and_then(|id| self.operations.get_mut(id));
-        let Some(Watched { operation, view }) = known else { return };
-        view.apply(event);
-        if let EventKind::Finished { outcome } = &event.kind {
-            operation.outcome = Some(outcome.clone());
-            self.forget();
+        let Some(watched) = known else { return };
+        watched.view.apply(event);
+        match &event.kind {
+            EventKind::Log { line } => watched.output.push(line),
+            EventKind::Finished { outcome } => {
+                watched.operation.outcome = Some(outcome.clone());
+                watched.ended_at_ms = Some(event.at_ms);
+                self.forget();
+            }
+            _ => {}
         }
     }
 
@@ -128,13 +146,18 @@ impl Lists {
         }
     }
 
-    /// Forgets the operations that ended first.
+    /// Forgets the operations that ended first, and before that what their programs said.
     fn forget(&mut self) {
         let ended = self.operations.values().filter(|watched| watched.operation.outcome.is_some());
         // Its last event was its end. One that was listed as ended had it before all of these.
         let end = |watched: &Watched| (watched.view.last_seq, watched.operation.started_at_ms);
         let mut ended: Vec<_> = ended.map(|w| (end(w), w.operation.id.clone())).collect();
         ended.sort();
+        for (_, id) in ended.iter().rev().skip(OUTPUTS) {
+            if let Some(watched) = self.operations.get_mut(id) {
+                watched.output.forget();
+            }
+        }
         for (_, id) in ended.iter().rev().skip(KEPT) {
             self.operations.remove(id);
         }
@@ -188,6 +211,26 @@ mod tests {
         // Another database: nothing of it was seen.
         lists.renew(2, vec![], vec![], vec![one.clone()]);
         assert_eq!((lists.last_seq, lists.operations[&one.id].view.stages.len()), (0, 0));
+    }
+
+    #[test]
+    fn the_output_of_the_last_that_ended_is_kept() {
+        let mut lists = Lists::default();
+        let log = || EventKind::Log { line: "unpacking".to_owned() };
+        for bits in 1..=OUTPUTS as u64 + 2 {
+            let one = operation(bits);
+            lists.apply(&event(3 * bits, &one, EventKind::Begun { what: Box::new(one.clone()) }));
+            lists.apply(&event(3 * bits + 1, &one, log()));
+            // The first goes on.
+            if bits > 1 {
+                let end = EventKind::Finished { outcome: Outcome::Cancelled };
+                lists.apply(&event(3 * bits + 2, &one, end));
+            }
+        }
+        let seen = |bits| &lists.operations[&OperationId::from_bits(bits)];
+        let lines = [1, 2, 3].map(|bits| seen(bits).output.lines().len());
+        assert_eq!((lines, seen(2).output.forgotten()), ([1, 0, 1], 1));
+        assert_eq!((seen(1).ended_at_ms, seen(2).ended_at_ms), (None, Some(0)));
     }
 
     #[test]

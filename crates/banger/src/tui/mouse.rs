@@ -20,6 +20,9 @@ pub struct Hits {
     pub list: Rect,
     /// The headings of the VMs' columns.
     pub columns: Vec<(Rect, Column)>,
+    /// How far the details can be scrolled, and how many lines of them are seen, if they have the
+    /// whole screen.
+    pub details: Option<(u16, usize)>,
     /// The fields of the form, or the lines of the palette or the ports.
     pub dialog: Vec<(Rect, usize)>,
 }
@@ -52,7 +55,7 @@ impl Model {
                 (Some(log), _) => log.scroll(by),
                 (None, Some(line)) => {
                     *line = u16::try_from(usize::from(*line).saturating_add_signed(by))
-                        .unwrap_or(*line);
+                        .unwrap_or(u16::MAX);
                 }
                 (None, None) => {
                     let line = self.settle().unwrap_or(0);

@@ -3,6 +3,7 @@
 mod acts;
 mod dialogs;
 mod monkey;
+mod operations;
 pub mod scene;
 mod screens;
 mod svg;

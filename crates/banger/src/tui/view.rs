@@ -5,6 +5,7 @@ mod dialogs;
 mod doctor;
 mod head;
 mod images;
+mod list;
 mod log;
 mod operations;
 mod text;
@@ -25,13 +26,15 @@ pub use theme::Theme;
 const WIDE: u16 = 196;
 /// How wide they are then.
 const BESIDE: u16 = 60;
+/// How high a list is at least.
+const SHORT: u16 = 7;
 /// What the TUI needs to be of any use.
 const LEAST: (u16, u16) = (40, 10);
 
 /// Draws the model, and writes down where the mouse meets what.
 pub fn view(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
     let area = frame.area();
-    model.hits = Hits::default();
+    let before = std::mem::take(&mut model.hits);
     model.too_small = area.width < LEAST.0 || area.height < LEAST.1;
     if model.too_small {
         let text = format!(
@@ -47,7 +50,7 @@ pub fn view(frame: &mut Frame<'_>, model: &mut Model, theme: Theme) {
     head::draw(frame, model, theme, head);
     match (&model.log, model.details) {
         (Some(_), _) => log::draw(frame, model, theme, body),
-        (None, Some(_)) => whole_details(frame, model, theme, body),
+        (None, Some(_)) => whole_details(frame, model, theme, body, &before),
         (None, None) => list_and_details(frame, model, theme, body),
     }
     head::foot(frame, model, theme, foot);
@@ -58,7 +61,13 @@ fn list_and_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area
     let [list, details] = if area.width >= WIDE {
         Layout::horizontal([Constraint::Fill(1), Constraint::Length(BESIDE)]).areas(area)
     } else {
-        Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(area)
+        // A short list leaves more to the details.
+        let most = area.height.div_ceil(2);
+        let list = match model.tab {
+            Tab::Vms | Tab::Doctor => most,
+            Tab::Images | Tab::Operations => wanted(model).max(SHORT).min(most),
+        };
+        Layout::vertical([Constraint::Length(list), Constraint::Fill(1)]).areas(area)
     };
     match model.tab {
         Tab::Vms => vms::draw(frame, model, theme, list),
@@ -66,19 +75,42 @@ fn list_and_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area
         Tab::Operations => operations::draw(frame, model, theme, list),
         Tab::Doctor => return doctor::draw(frame, model, theme, area),
     }
-    let width = details.width.saturating_sub(2);
-    let lines = text::fold(details_of(model, theme, width), width.into());
+    let (width, height) = (details.width.saturating_sub(2), details.height.saturating_sub(2));
+    let lines = match model.tab {
+        Tab::Operations => operations::excerpt(model, theme, width.into(), height.into()),
+        _ => text::fold(details_of(model, theme, width), width.into()),
+    };
     frame.render_widget(Paragraph::new(lines).block(block(theme, "details")), details);
 }
 
-fn whole_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
+/// How high a list is that shows all its lines.
+fn wanted(model: &Model) -> u16 {
+    // With its frame and its headings.
+    u16::try_from(model.lines().len() + 3).unwrap_or(u16::MAX)
+}
+
+fn whole_details(
+    frame: &mut Frame<'_>,
+    model: &mut Model,
+    theme: Theme,
+    area: Rect,
+    before: &Hits,
+) {
     model.settle();
     let width = area.width.saturating_sub(2);
     let lines = text::fold(details_of(model, theme, width), width.into());
     let height = usize::from(area.height.saturating_sub(2));
     let most = u16::try_from(lines.len().saturating_sub(height)).unwrap_or(u16::MAX);
     let from = model.details.unwrap_or(0).min(most);
+    // Who is at the end of what an operation says follows it, from the beginning if it goes on.
+    let follows = match (before.details, model.tab, model.operation()) {
+        (None, Tab::Operations, Some(watched)) => watched.operation.outcome.is_none(),
+        (Some((end, _)), Tab::Operations, Some(_)) => from >= end,
+        _ => false,
+    };
+    let from = if follows { most } else { from };
     model.details = Some(from);
+    model.hits.details = Some((most, height));
     let paragraph = Paragraph::new(lines).scroll((from, 0));
     frame.render_widget(paragraph.block(block(theme, "details")), area);
 }

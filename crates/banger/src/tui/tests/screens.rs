@@ -16,7 +16,7 @@ const MIDDLE: (u16, u16) = (120, 36);
 const LARGE: (u16, u16) = (200, 60);
 
 /// Holds a screen against the one that is kept.
-fn assert_screen(name: &str, scene: &mut Scene) {
+pub fn assert_screen(name: &str, scene: &mut Scene) {
     let (width, height) = scene.size;
     insta::assert_snapshot!(format!("{name}-{width}x{height}"), scene.screen());
 }

@@ -147,7 +147,9 @@ impl Model {
 
     /// How far a page goes.
     fn page(&self) -> isize {
-        let lines = self.log.as_ref().map_or(usize::from(self.hits.list.height), |log| log.page);
+        let of_log = self.log.as_ref().map(|log| log.page);
+        let of_details = self.hits.details.map(|(_, page)| page);
+        let lines = of_log.or(of_details).unwrap_or(self.hits.list.height.into());
         isize::try_from(lines.saturating_sub(1).max(1)).unwrap_or(1)
     }
 

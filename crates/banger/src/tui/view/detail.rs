@@ -8,7 +8,7 @@ use super::super::model::{Model, Ports};
 use super::super::words;
 use super::Theme;
 use super::operations::stages;
-use super::text::{clock, sparkline};
+use super::text::{ago, sparkline};
 use crate::cmd::vm::{limits, name};
 use crate::output::duration;
 
@@ -71,9 +71,10 @@ pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
         .take(EVENTS)
         .collect();
     if !events.is_empty() {
-        lines.push(heading(theme, "recent events (UTC)"));
+        lines.push(heading(theme, "recent events"));
         lines.extend(events.iter().map(|line| {
-            let at = Span::styled(format!(" {}   ", clock(line.at_ms)), theme.faint());
+            let at =
+                Span::styled(format!(" {:<11} ", ago(line.at_ms, model.now_ms)), theme.faint());
             Line::from(vec![at, Span::raw(line.text.clone())])
         }));
     }

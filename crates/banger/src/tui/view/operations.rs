@@ -1,7 +1,8 @@
-//! The list of operations, and the stages of one.
+//! The list of operations, and the stages and the output of one.
 
+use banger_core::fold::StageView;
 use banger_core::lists::Watched;
-use banger_core::operation::Outcome;
+use banger_core::operation::{Failure, Outcome};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -10,80 +11,192 @@ use super::super::model::Model;
 use super::super::words;
 use super::Theme;
 use super::detail::{heading, pair};
-use super::text::{bar, clock, fit, spinner};
+use super::list::Listing;
+use super::text::{ago, bar, fold, pad, spinner};
 use crate::output::duration;
 
 /// How wide the bar of a stage is.
 const BAR: usize = 24;
+/// From this width on there is room for all columns.
+const ALL_COLUMNS: usize = 60;
+/// How wide the columns are that tell times.
+const TIMES: (usize, usize) = (10, 11);
 
 pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
-    let rows: Vec<Line<'_>> = model
-        .shown_operations()
-        .into_iter()
-        .map(|watched| {
-            let Watched { operation, view } = watched;
-            let mark = match &operation.outcome {
-                None => spinner(model.now_ms),
-                Some(Outcome::Succeeded { .. }) => '✓',
-                Some(Outcome::Failed { .. }) => '✗',
-                Some(Outcome::Cancelled) => '–',
-            };
-            let how = match &operation.outcome {
-                None => view.current().map(|stage| stage.name.clone()).unwrap_or_default(),
-                Some(outcome) => words::outcome(outcome),
-            };
-            let style = theme.outcome(operation.outcome.as_ref());
-            Line::from(vec![
-                Span::styled(format!(" {mark} "), style),
-                Span::styled(format!("{} ", clock(operation.started_at_ms)), theme.faint()),
-                Span::raw(format!("{:<26} ", fit(&words::title(operation), 26))),
-                Span::styled(how, style),
-            ])
-        })
-        .collect();
-    super::doctor::list(frame, model, theme, area, "operations", rows, " nothing was done lately");
+    let width = usize::from(area.width.saturating_sub(2));
+    let times = width >= ALL_COLUMNS;
+    let what = (width / 3).clamp(16, 40);
+    let fixed = 3 + what + 1 + if times { TIMES.0 + TIMES.1 + 2 } else { 0 };
+    let state = width.saturating_sub(fixed);
+    let columns = |texts: [&str; 4]| {
+        let [is, age, took] = [pad(texts[1], state), pad(texts[2], TIMES.0), texts[3].to_owned()];
+        let rest = if times { format!(" {age} {took:>0$}", TIMES.1) } else { String::new() };
+        [format!("{} ", pad(texts[0], what)), is, rest]
+    };
+    let shown = model.shown_operations();
+    let rows = shown.iter().map(|watched| {
+        let Watched { operation, view, .. } = watched;
+        let mark = match &operation.outcome {
+            None => spinner(model.now_ms),
+            Some(Outcome::Succeeded { .. }) if !view.warnings.is_empty() => '!',
+            Some(Outcome::Succeeded { .. }) => '✓',
+            Some(Outcome::Failed { .. }) => '✗',
+            Some(Outcome::Cancelled) => '–',
+        };
+        let age = ago(operation.started_at_ms, model.now_ms);
+        let took = took(watched, model.now_ms).unwrap_or_else(|| "-".to_owned());
+        let style = theme.outcome(operation.outcome.as_ref());
+        let [what, is, rest] = columns([&words::title(operation), &state_of(watched), &age, &took]);
+        Line::from(vec![
+            Span::styled(format!(" {mark} "), style),
+            Span::raw(what),
+            Span::styled(is, style),
+            Span::styled(rest, theme.faint()),
+        ])
+    });
+    let listing = Listing {
+        title: title(model),
+        head: Some(format!("   {}", columns(["WHAT", "STATE", "AGE", "TOOK"]).concat())),
+        rows: rows.collect(),
+        empty: " nothing was done lately",
+        ..Listing::default()
+    };
+    listing.draw(frame, model, theme, area);
 }
 
+fn title(model: &Model) -> String {
+    match (model.active().count(), model.lists.operations.len()) {
+        (_, 0) => "operations".to_owned(),
+        (0, all) => format!("operations · {all}, none under way"),
+        (active, all) => format!("operations · {active} under way of {all}"),
+    }
+}
+
+/// What an operation does now, or how it ended.
+fn state_of(watched: &Watched) -> String {
+    match &watched.operation.outcome {
+        None => doing(watched),
+        Some(outcome) => match watched.view.warnings.len() {
+            0 => words::outcome(outcome),
+            1 => format!("{}; 1 warning", words::outcome(outcome)),
+            count => format!("{}; {count} warnings", words::outcome(outcome)),
+        },
+    }
+}
+
+/// The stage under way, and how far it is.
+pub fn doing(watched: &Watched) -> String {
+    let Some(stage) = watched.view.current() else { return "under way".to_owned() };
+    match percent(stage) {
+        Some(percent) => format!("{} {percent} %", stage.name),
+        None => stage.name.clone(),
+    }
+}
+
+fn percent(stage: &StageView) -> Option<u128> {
+    let (done, of) = stage.progress?;
+    Some(u128::from(done) * 100 / u128::from(of?.max(1)))
+}
+
+/// How long it took, or has taken so far.
+fn took(watched: &Watched, now_ms: u64) -> Option<String> {
+    let began = watched.operation.started_at_ms;
+    match (&watched.operation.outcome, watched.ended_at_ms) {
+        // Tenths of what goes on would only flicker.
+        (None, _) => Some(duration(now_ms.saturating_sub(began) / 1000 * 1000)),
+        (Some(_), ended) => Some(duration(ended?.saturating_sub(began))),
+    }
+}
+
+/// All that is known of the operation at the cursor.
 pub fn details(model: &Model, theme: Theme) -> Vec<Line<'static>> {
     let Some(watched) = model.operation() else { return Vec::new() };
-    let Watched { operation, view } = watched;
+    let mut lines = head(watched, model.now_ms, theme);
+    lines.extend(output(watched, usize::MAX, theme));
+    lines
+}
+
+/// The same in so many lines: of what is left out, the end of the output would be missed most.
+pub fn excerpt(model: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'static>> {
+    let Some(watched) = model.operation() else { return Vec::new() };
+    let mut lines = fold(head(watched, model.now_ms, theme), width);
+    let mut said = fold(output(watched, height, theme), width);
+    let room = height.saturating_sub(lines.len()).max(height / 3);
+    said.drain(..said.len().saturating_sub(room));
+    let room = height.saturating_sub(said.len());
+    if lines.len() > room && room > 1 {
+        let left_out = lines.len() - room + 1;
+        let mark = Line::styled(format!(" … {left_out} lines (Enter shows all)"), theme.faint());
+        // What goes on, and warnings, are at the end; why it failed is at the beginning.
+        let from = match watched.operation.outcome {
+            None => 1,
+            Some(Outcome::Failed { .. }) => room - 1,
+            Some(_) => 3.min(room - 1),
+        };
+        lines.splice(from..from + left_out, [mark]);
+    }
+    lines.truncate(room);
+    lines.extend(said);
+    lines
+}
+
+/// What an operation is, how it ended, its stages and warnings.
+fn head(watched: &Watched, now_ms: u64, theme: Theme) -> Vec<Line<'static>> {
+    let Watched { operation, view, .. } = watched;
+    let mut began = ago(operation.started_at_ms, now_ms);
+    if let (Some(_), Some(took)) = (&operation.outcome, took(watched, now_ms)) {
+        began.push_str(&format!(", took {took}"));
+    }
     let mut lines = vec![
         pair(theme, "what", Span::styled(words::title(operation), theme.title())),
-        pair(theme, "began", format!("{} UTC", clock(operation.started_at_ms))),
+        pair(theme, "began", began),
     ];
-    lines.extend(stages(watched, model.now_ms, theme));
-    for warning in &view.warnings {
-        lines.push(Line::from(Span::styled(format!(" warning: {warning}"), theme.warning())));
-    }
     match &operation.outcome {
-        None => lines.extend(
-            view.last_line
-                .iter()
-                .map(|line| Line::from(Span::styled(format!("   {line}"), theme.faint()))),
-        ),
-        Some(Outcome::Failed { failure }) => {
-            lines.push(heading(theme, "failed"));
-            let left = failure.rollback.iter().map(|left| format!("not undone: {left}"));
-            let text: Vec<_> = failure.message.lines().map(str::to_owned).chain(left).collect();
-            lines.extend(
-                text.into_iter()
-                    .map(|line| Line::from(Span::styled(format!(" {line}"), theme.bad()))),
-            );
-            lines.extend(failure.remedy.iter().map(|remedy| pair(theme, "hint", remedy.clone())));
-            lines.extend(failure.console.lines().map(|line| Line::from(format!(" │ {line}"))));
-        }
+        None => {}
+        Some(Outcome::Failed { failure }) => lines.extend(why(failure, theme)),
         Some(outcome) => {
-            let style = theme.outcome(Some(outcome));
-            lines.push(Line::from(Span::styled(format!(" it {}", words::outcome(outcome)), style)));
+            let text = words::outcome(outcome);
+            lines.push(pair(theme, "state", Span::styled(text, theme.outcome(Some(outcome)))));
         }
+    }
+    lines.extend(stages(watched, now_ms, theme));
+    for (i, line) in view.warnings.iter().flat_map(|warning| warning.lines().enumerate()) {
+        let text = if i == 0 { format!(" ! warning: {line}") } else { format!("   {line}") };
+        lines.push(Line::styled(text, theme.warning()));
     }
     lines
+}
+
+/// Why an operation failed.
+fn why(failure: &Failure, theme: Theme) -> Vec<Line<'static>> {
+    let mut lines = vec![heading(theme, "failed")];
+    let left = failure.rollback.iter().map(|left| format!("not undone: {left}"));
+    let text = failure.message.lines().map(str::to_owned).chain(left);
+    lines.extend(text.map(|line| Line::styled(format!(" {line}"), theme.bad())));
+    lines.extend(failure.remedy.iter().map(|remedy| pair(theme, "hint", remedy.clone())));
+    lines.extend(failure.console.lines().map(|line| Line::from(format!(" │ {line}"))));
+    lines
+}
+
+/// The last lines of what its programs said, at most so many.
+fn output(watched: &Watched, most: usize, theme: Theme) -> Vec<Line<'static>> {
+    let said = &watched.output;
+    let count = said.lines().len();
+    let title = match (count, said.forgotten()) {
+        (0, 0) => return Vec::new(),
+        (_, 0) => "output".to_owned(),
+        (0, forgotten) => format!("output: {forgotten} lines, which are not kept any more"),
+        (_, forgotten) => format!("output, after {forgotten} lines that are not kept any more"),
+    };
+    let lines = said.lines().skip(count.saturating_sub(most));
+    let lines = lines.map(|line| Line::styled(format!("   {line}"), theme.faint()));
+    std::iter::once(heading(theme, &title)).chain(lines).collect()
 }
 
 /// A line a stage, as the command line has them.
 pub fn stages(watched: &Watched, now_ms: u64, theme: Theme) -> Vec<Line<'static>> {
     let ended = watched.operation.outcome.is_some();
-    let line = |stage: &banger_core::fold::StageView| {
+    let line = |stage: &StageView| {
         let name = format!("{:<12} ", stage.name);
         if let Some(ms) = stage.ms {
             return Line::from(vec![
@@ -103,8 +216,7 @@ pub fn stages(watched: &Watched, now_ms: u64, theme: Theme) -> Vec<Line<'static>
         ]);
         if let Some((done, Some(of))) = stage.progress {
             line.spans.extend(bar(theme, theme.busy(), done, of, BAR));
-            let percent = u128::from(done) * 100 / u128::from(of.max(1));
-            line.push_span(Span::raw(format!(" {percent:>3} %")));
+            line.push_span(Span::raw(format!(" {:>3} %", percent(stage).unwrap_or(0))));
         }
         line
     };

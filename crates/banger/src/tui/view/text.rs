@@ -29,6 +29,13 @@ pub fn fit(text: &str, width: usize) -> String {
     out
 }
 
+/// A text of exactly so many columns.
+pub fn pad(text: &str, width: usize) -> String {
+    let mut out = fit(text, width);
+    out.push_str(&" ".repeat(width.saturating_sub(out.width())));
+    out
+}
+
 /// A text in lines of at most so many columns.
 pub fn wrap(text: &str, width: usize) -> Vec<&str> {
     let (mut lines, mut from, mut taken) = (Vec::new(), 0, 0);
@@ -121,10 +128,15 @@ pub fn row(area: Rect, down: usize) -> Rect {
     Rect { y, height: 1, ..area }.intersection(area)
 }
 
-/// A time of day, UTC.
-pub fn clock(at_ms: u64) -> String {
-    let s = at_ms / 1000;
-    format!("{:02}:{:02}:{:02}", s / 3600 % 24, s / 60 % 60, s % 60)
+/// How long ago something was, in ten columns: a time of day would say nothing of the day.
+pub fn ago(at_ms: u64, now_ms: u64) -> String {
+    match now_ms.saturating_sub(at_ms) / 1000 {
+        0 => "just now".to_owned(),
+        s @ 1..60 => format!("{s} s ago"),
+        s @ 60..3600 => format!("{} min ago", s / 60),
+        s @ 3600..86_400 => format!("{} h ago", s / 3600),
+        s => format!("{} d ago", s / 86_400),
+    }
 }
 
 /// How old something is, in six columns.
@@ -153,6 +165,10 @@ mod tests {
         let shown = ["dev", "開発環境", "a開発", "e\u{301}tude"].map(|text| fit(text, 5));
         assert_eq!(shown, ["dev", "開発…", "a開発", "e\u{301}tude"]);
         assert_eq!(fit("abc", 0), "");
+        assert_eq!(
+            ["a開", "開発環境", "dev"].map(|text| pad(text, 5)),
+            ["a開  ", "開発…", "dev  "]
+        );
         assert_eq!(wrap("開発環境x", 4), ["開発", "環境", "x"]);
         assert_eq!(wrap("", 4), [""]);
         assert_eq!(wrap("開", 1), ["開"]);
@@ -174,6 +190,20 @@ mod tests {
     fn an_age_is_short() {
         let ages = [0, 59, 61, 3599, 3725, 86_399, 90_000, 365 * 86_400].map(age);
         assert_eq!(ages.join(" "), "0s 59s 1m01s 59m59s 1h02m 23h59m 1d01h 365d");
+    }
+
+    #[test]
+    fn what_was_on_another_day_says_so() {
+        let now = 1_795_608_000_000;
+        let times = [0, 12, 59, 60, 3599, 3600, 86_399, 86_400, 400 * 86_400];
+        let shown = times.map(|s| ago(now - s * 1000, now));
+        assert!(shown.iter().all(|text| text.len() <= 10), "{shown:?}");
+        assert_eq!(
+            shown.join(", "),
+            "just now, 12 s ago, 59 s ago, 1 min ago, 59 min ago, 1 h ago, 23 h ago, 1 d ago, 400 d ago"
+        );
+        // The daemon's clock may be ahead of the last number that came.
+        assert_eq!(ago(now + 5, now), "just now");
     }
 
     #[test]
