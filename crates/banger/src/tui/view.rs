@@ -85,8 +85,9 @@ fn list_and_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area
 
 /// How high a list is that shows all its lines.
 fn wanted(model: &Model) -> u16 {
+    let pending = if model.tab == Tab::Images { images::being_made(model).count() } else { 0 };
     // With its frame and its headings.
-    u16::try_from(model.lines().len() + 3).unwrap_or(u16::MAX)
+    u16::try_from(model.lines().len() + pending + 3).unwrap_or(u16::MAX)
 }
 
 fn whole_details(

@@ -110,3 +110,22 @@ fn a_long_output_has_an_end_and_its_beginning_is_counted() {
     assert!(screen.contains("output, after 200 lines that are not kept"), "{screen}");
     assert!(screen.contains("package-200 ") && !screen.contains("package-199 "), "{screen}");
 }
+
+#[test]
+fn images_are_seen_while_they_are_made() {
+    for size in [SMALL, MIDDLE] {
+        let mut scene = build(size, 3);
+        scene.begun(2, OperationKind::ImagePull, "app", None);
+        scene.stage(2, "layers", None);
+        scene.keys("2").press(KeyCode::Down);
+        assert_screen("images-being-made", &mut scene);
+        // The lines are where they are drawn.
+        scene.click("debian ");
+        assert_eq!(scene.model.image().unwrap().name.as_str(), "debian");
+        scene.click("dev-tools");
+        assert_eq!(scene.model.image().unwrap().name.as_str(), "dev-tools");
+        // A click on what is being made is none on a line.
+        scene.click("pull image");
+        assert_eq!(scene.model.image().unwrap().name.as_str(), "dev-tools");
+    }
+}

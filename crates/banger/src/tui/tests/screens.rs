@@ -120,6 +120,15 @@ fn the_operations() {
 }
 
 #[test]
+fn the_images() {
+    in_all_sizes("images", |size| {
+        let mut scene = Scene::usual(size);
+        scene.keys("2");
+        scene
+    });
+}
+
+#[test]
 fn the_other_screens() {
     let mut scene = Scene::new(SMALL);
     assert_screen("connecting", &mut scene);
@@ -130,8 +139,6 @@ fn the_other_screens() {
     let mut scene = with_ports(SMALL);
     scene.press(KeyCode::Enter);
     assert_screen("details", &mut scene);
-    let mut scene = Scene::usual(SMALL);
-    assert_screen("images", scene.keys("2"));
     assert_screen("doctor", &mut doctor(SMALL));
     assert_screen("log", &mut log(SMALL));
     assert_screen("problem", &mut problem(SMALL));
