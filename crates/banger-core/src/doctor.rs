@@ -3,6 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+/// The remedy for what was left behind: a person's command, of which other front ends know that
+/// `POST /v1/leftovers/release` is the same.
+pub const CLEAN_UP: &str = "banger doctor --fix";
+
 /// What a check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -82,6 +82,8 @@ pub enum Action {
     Cancel,
     /// Looks at the host anew.
     Examine,
+    /// Releases what is left behind.
+    CleanUp,
     /// Follows the log, or no longer.
     Follow,
     /// Searches the log.
@@ -294,6 +296,7 @@ pub const BINDINGS: &[Binding] = &[
     bind(S::Images, A::DeleteImage, &[c('D'), key(K::Delete)], "delete image", "delete it"),
     bind(S::Operations, A::Cancel, &[c('c')], "cancel", "cancel it: what it has done is undone"),
     bind(S::Doctor, A::Examine, &[c('r')], "look again", "look at this machine anew"),
+    bind(S::Doctor, A::CleanUp, &[c('x')], "clean up", "release what is left behind"),
     bind(S::Log, A::Follow, &[c('f')], "follow", "go on with what comes, or stand still"),
     bind(S::Log, A::Search, &[c('/')], "search", "find a text"),
     bind(S::Log, A::NextMatch, &[c('n')], "next match", "the next place with it"),

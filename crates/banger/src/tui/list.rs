@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use banger_core::doctor::{Check, Status};
 use banger_core::image::Image;
 use banger_core::lists::Watched;
 use banger_core::vm::Vm;
@@ -172,12 +173,19 @@ impl Model {
         }
     }
 
-    /// What the doctor found, as far as it is shown.
+    /// What the doctor found, as far as it is shown: first what is wrong.
     #[must_use]
-    pub fn shown_checks(&self) -> Vec<&banger_core::doctor::Check> {
+    pub fn shown_checks(&self) -> Vec<&Check> {
         let filter = self.cursors[Tab::Doctor as usize].filter.value();
         let all = self.doctor.iter().flat_map(|report| &report.checks);
-        all.filter(|check| has(&format!("{} {}", check.name, check.detail), filter)).collect()
+        let text = |check: &Check| format!("{} {}", check.name, check.detail);
+        let mut checks: Vec<_> = all.filter(|check| has(&text(check), filter)).collect();
+        checks.sort_by_key(|check| match check.status {
+            Status::Missing => 0,
+            Status::Warning => 1,
+            Status::Ok => 2,
+        });
+        checks
     }
 
     /// Brings the cursor to a line that is there, and returns its number.

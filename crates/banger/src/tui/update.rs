@@ -167,7 +167,13 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
                 Some(_) => {}
             }
         }
-        Input::Done(what) => model.notice = Some(what),
+        Input::Done(what) => {
+            model.notice = Some(what);
+            // It may have put right what is shown.
+            if model.tab == Tab::Doctor {
+                return model.examine();
+            }
+        }
         Input::Address(url) => return vec![Effect::Copy(url)],
         Input::Failed(problem) => model.tell(problem),
         Input::Refused(problem, form) => model.refused(problem, *form),

@@ -7,7 +7,7 @@ use banger_core::api::{
     ApiError, DaemonStatus, ErrorKind, Leftover, StopDaemon, WebConsole, WebLogin,
 };
 use banger_core::dashboard::Dashboard;
-use banger_core::doctor::{Check, DoctorReport};
+use banger_core::doctor::{CLEAN_UP, Check, DoctorReport};
 use serde::Deserialize;
 use tokio::task::JoinError;
 
@@ -88,8 +88,7 @@ fn behind(leftovers: &[Leftover]) -> Check {
         return Check::ok(NAME, "nothing");
     }
     let all: Vec<_> = leftovers.iter().map(|leftover| leftover.what.as_str()).collect();
-    Check::warning(NAME, format!("{}: no VM has them", all.join(", ")))
-        .remedy("banger doctor --fix")
+    Check::warning(NAME, format!("{}: no VM has them", all.join(", "))).remedy(CLEAN_UP)
 }
 
 /// A URL that lets one browser into the web console

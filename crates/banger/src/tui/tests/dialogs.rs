@@ -41,6 +41,33 @@ fn a_long_problem_scrolls_and_its_remedy_stays() {
 }
 
 #[test]
+fn what_is_left_behind_is_released_once_that_is_confirmed() {
+    let mut scene = Scene::usual((100, 30));
+    scene.keys("4");
+    scene.done();
+    scene.take(Input::Doctor(Ok(super::scene::report()))).keys("x");
+    assert!(scene.screen().contains("nothing is left behind"));
+    let left = Check::warning("left behind", "tap bgr7: no VM has them")
+        .remedy(banger_core::doctor::CLEAN_UP);
+    let fine = Check::ok("ssh", "/usr/bin/ssh");
+    scene.keys("r").take(Input::Doctor(Ok(DoctorReport { checks: vec![fine, left] })));
+    scene.keys("r");
+    let screen = scene.screen();
+    assert!(screen.contains("doctor · nothing is missing, 1 warning"), "{screen}");
+    assert!(screen.contains("banger doctor --fix (x does it)"), "{screen}");
+    scene.keys("x");
+    assert!(scene.screen().contains("tap bgr7: no VM has them"));
+    scene.done();
+    scene.keys("y");
+    let [request] = &sent(&mut scene)[..] else { panic!() };
+    assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/v1/leftovers/release"));
+    // Whether it is gone is seen at once.
+    scene.take(Input::Doctor(Ok(super::scene::report())));
+    scene.take(Input::Done("release what is left behind: done".to_owned()));
+    assert_eq!(scene.done(), [Effect::Examine]);
+}
+
+#[test]
 fn a_form_that_is_refused_comes_back() {
     let mut scene = Scene::usual((100, 40));
     scene.keys("n").keys("dev2").press(KeyCode::Enter);

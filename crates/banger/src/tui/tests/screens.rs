@@ -129,6 +129,11 @@ fn the_images() {
 }
 
 #[test]
+fn the_doctor() {
+    in_all_sizes("doctor", doctor);
+}
+
+#[test]
 fn the_other_screens() {
     let mut scene = Scene::new(SMALL);
     assert_screen("connecting", &mut scene);
@@ -139,7 +144,6 @@ fn the_other_screens() {
     let mut scene = with_ports(SMALL);
     scene.press(KeyCode::Enter);
     assert_screen("details", &mut scene);
-    assert_screen("doctor", &mut doctor(SMALL));
     assert_screen("log", &mut log(SMALL));
     assert_screen("problem", &mut problem(SMALL));
     let mut scene = Scene::usual(SMALL);

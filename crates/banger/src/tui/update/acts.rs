@@ -1,6 +1,7 @@
 //! What a person does.
 
 use banger_core::api::StartVm;
+use banger_core::doctor::{CLEAN_UP, Status};
 use banger_core::vm::{Vm, VmState, WaitFor};
 use banger_wire::Method;
 use tui_input::Input;
@@ -124,6 +125,7 @@ impl Model {
             Action::DeleteImage => self.delete_image(),
             Action::Cancel => return self.cancel(),
             Action::Examine => return self.examine(),
+            Action::CleanUp => self.clean_up(),
             Action::Follow => {
                 if let Some(log) = &mut self.log {
                     log.bottom = if log.follows() { Some(log.last()) } else { None };
@@ -343,7 +345,22 @@ impl Model {
         Vec::new()
     }
 
-    fn examine(&mut self) -> Vec<Effect> {
+    /// Releases what is the daemon's, and no VM's, once that is confirmed.
+    fn clean_up(&mut self) {
+        let report = self.doctor.iter().flat_map(|report| &report.checks);
+        let left = report.filter(|check| check.status != Status::Ok);
+        let Some(left) = left.into_iter().find(|check| check.remedy.as_deref() == Some(CLEAN_UP))
+        else {
+            self.notice = Some("nothing is left behind".to_owned());
+            return;
+        };
+        let title = "release what is left behind".to_owned();
+        let requests = vec![Request::new(&title, Method::POST, "/v1/leftovers/release")];
+        let confirm = Confirm { title, text: left.detail.clone(), typed: None, requests };
+        self.dialogs.push(Dialog::Confirm(confirm));
+    }
+
+    pub(super) fn examine(&mut self) -> Vec<Effect> {
         if std::mem::replace(&mut self.examining, true) {
             return Vec::new();
         }
