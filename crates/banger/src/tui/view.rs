@@ -103,17 +103,23 @@ fn whole_details(
     let height = usize::from(area.height.saturating_sub(2));
     let most = u16::try_from(lines.len().saturating_sub(height)).unwrap_or(u16::MAX);
     let from = model.details.unwrap_or(0).min(most);
+    let watched = if model.tab == Tab::Operations { model.operation() } else { None };
+    let goes_on = watched.is_some_and(|watched| watched.operation.outcome.is_none());
     // Who is at the end of what an operation says follows it, from the beginning if it goes on.
-    let follows = match (before.details, model.tab, model.operation()) {
-        (None, Tab::Operations, Some(watched)) => watched.operation.outcome.is_none(),
-        (Some((end, _)), Tab::Operations, Some(_)) => from >= end,
-        _ => false,
+    let follows = match before.details {
+        None => goes_on,
+        Some((end, _)) => watched.is_some() && from >= end,
+    };
+    let title = match (goes_on, follows) {
+        (false, _) => "details",
+        (true, true) => "details · following",
+        (true, false) => "details · standing still: G follows",
     };
     let from = if follows { most } else { from };
     model.details = Some(from);
     model.hits.details = Some((most, height));
     let paragraph = Paragraph::new(lines).scroll((from, 0));
-    frame.render_widget(paragraph.block(block(theme, "details")), area);
+    frame.render_widget(paragraph.block(block(theme, title)), area);
 }
 
 fn details_of(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {

@@ -1,5 +1,6 @@
 //! Whatever is typed and whatever comes, nothing panics.
 
+use banger_core::operation::{EventKind, OperationKind};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use proptest::prelude::*;
 
@@ -36,6 +37,7 @@ enum Step {
     Away,
     Tick(u8),
     Log(Vec<u8>),
+    Build(bool, String),
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -53,6 +55,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => Just(Step::Away),
         1 => any::<u8>().prop_map(Step::Tick),
         1 => any::<Vec<u8>>().prop_map(Step::Log),
+        2 => (any::<bool>(), any::<String>()).prop_map(|(ends, said)| Step::Build(ends, said)),
     ]
 }
 
@@ -91,6 +94,15 @@ proptest! {
                 Step::Away => {
  scene.take(Input::Away("gone".to_owned())); },
                 Step::Tick(percent) => scene.tick(percent.into()),
+                Step::Build(ends, said) => {
+                    scene.begun(1, OperationKind::ImageBuild, "tools", None);
+                    scene.stage(1, &said, ends.then_some(1));
+                    scene.event(Some(1), EventKind::Log { line: said.repeat(20) });
+                    scene.event(Some(1), EventKind::Warning { message: said.clone() });
+                    if ends {
+                        scene.failed(1, &said, &said);
+                    }
+                }
                 Step::Log(bytes) => {
                     if let Some(vm) = scene.model.log.as_ref().map(|log| log.vm.clone()) {
                         scene.take(Input::Log(vm, bytes));

@@ -1,10 +1,12 @@
 //! What is seen of operations while they go on, and of how they ended.
 
-use banger_core::operation::{EventKind, Failure, OperationKind, Outcome};
+use banger_core::operation::{Event, EventKind, Failure, OperationKind, Outcome};
+use banger_core::vm::{StopCause, VmState};
 use crossterm::event::{KeyCode, MouseEventKind};
 
-use super::scene::Scene;
+use super::scene::{NOW, Scene};
 use super::screens::assert_screen;
+use crate::tui::update::Input;
 
 const SMALL: (u16, u16) = (80, 24);
 const MIDDLE: (u16, u16) = (120, 36);
@@ -78,6 +80,7 @@ fn the_end_of_the_output_is_followed_until_one_scrolls() {
     scene.press(KeyCode::Enter);
     let screen = scene.screen();
     assert!(screen.contains("package-99 ") && !screen.contains("resolve"), "{screen}");
+    assert!(screen.contains("details · following"), "{screen}");
     say(&mut scene, 100, 1);
     assert!(scene.screen().contains("package-100 "));
     // Who has left the end stays there.
@@ -85,13 +88,14 @@ fn the_end_of_the_output_is_followed_until_one_scrolls() {
     say(&mut scene, 101, 5);
     let screen = scene.screen();
     assert!(screen.contains("package-99 ") && !screen.contains("package-101 "), "{screen}");
+    assert!(screen.contains("standing still: G follows"), "{screen}");
     scene.press(KeyCode::PageUp);
     let screen = scene.screen();
     assert!(screen.contains("package-81 ") && !screen.contains("package-99 "), "{screen}");
     scene.press(KeyCode::Home);
     let screen = scene.screen();
     assert!(screen.contains("✓ resolve") && screen.contains("package-0 "), "{screen}");
-    scene.mouse(MouseEventKind::ScrollDown, 10, 10).press(KeyCode::End);
+    scene.mouse(MouseEventKind::ScrollDown, 10, 10).keys("G");
     say(&mut scene, 106, 1);
     assert!(scene.screen().contains("package-106 "));
     // The same after its end, where one begins with why it failed.
@@ -109,6 +113,27 @@ fn a_long_output_has_an_end_and_its_beginning_is_counted() {
     let screen = scene.screen();
     assert!(screen.contains("output, after 200 lines that are not kept"), "{screen}");
     assert!(screen.contains("package-200 ") && !screen.contains("package-199 "), "{screen}");
+}
+
+#[test]
+fn what_happened_on_another_day_does_not_look_like_today() {
+    let mut scene = Scene::usual((100, 50));
+    scene.keys("j");
+    let vm = scene.model.vm().unwrap().id.clone();
+    for (seq, seconds) in [(101, 2 * 86_400), (102, 3 * 3600), (103, 12)] {
+        let cause = StopCause::Crashed { detail: format!("number {seq}") };
+        let kind = EventKind::StateChanged { vm: vm.clone(), state: VmState::Stopped(cause) };
+        let event = Event { seq, operation: None, at_ms: NOW - seconds * 1000, kind };
+        scene.take(Input::Event(Box::new(event)));
+    }
+    let screen = scene.screen();
+    let lines: Vec<_> = screen.lines().filter(|line| line.contains("ago")).collect();
+    let shown = lines.iter().map(|line| line.trim_matches(['│', ' '])).collect::<Vec<_>>();
+    insta::assert_snapshot!(shown.join("\n"), @"
+    12 s ago    stopped (crashed: number 103)
+    3 h ago     stopped (crashed: number 102)
+    2 d ago     stopped (crashed: number 101)
+    ");
 }
 
 #[test]
