@@ -1,6 +1,6 @@
 //! What is asked or told before anything else.
 
-use banger_core::api::ApiError;
+use banger_core::api::{ApiError, Leftover};
 use banger_core::id::VmId;
 use banger_core::operation::Failure;
 use banger_wire::Method;
@@ -67,6 +67,14 @@ impl Problem {
     #[must_use]
     pub fn of_refusal(title: &str, error: ApiError) -> Self {
         Self::new(title, error.message, error.remedy)
+    }
+
+    /// What could not be released of what was left behind, if there is any.
+    #[must_use]
+    pub fn of_leftovers(title: &str, released: &[Leftover]) -> Option<Self> {
+        let line = |left: &Leftover| Some(format!("the {}: {}", left.what, left.error.as_ref()?));
+        let lines: Vec<_> = released.iter().filter_map(line).collect();
+        (!lines.is_empty()).then(|| Self::new(title, lines.join("\n"), None))
     }
 
     /// The failure of an operation.

@@ -1,7 +1,7 @@
 //! What the model wants done.
 
 use banger_core::agent::Port;
-use banger_core::api::ImageInfo;
+use banger_core::api::{ImageInfo, Leftover};
 use banger_core::doctor::DoctorReport;
 use banger_core::id::VmId;
 use banger_core::operation::Operation;
@@ -162,7 +162,14 @@ async fn send(client: Client, request: Request) -> Input {
             Ok(operation) => Input::Begun(operation),
             Err(error) => failed(error),
         },
-        Ok(_) => Input::Done(format!("{what}: done")),
+        // Of what was left behind, each may have failed by itself. Nothing else replies so.
+        Ok(reply) => {
+            let released: Vec<Leftover> = reply.json().unwrap_or_default();
+            match Problem::of_leftovers(&what, &released) {
+                Some(problem) => Input::Failed(problem),
+                None => Input::Done(format!("{what}: done")),
+            }
+        }
         Err(error) => failed(error),
     }
 }

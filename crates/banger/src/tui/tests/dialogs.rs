@@ -68,6 +68,19 @@ fn what_is_left_behind_is_released_once_that_is_confirmed() {
 }
 
 #[test]
+fn what_could_not_be_released_is_told() {
+    let left = |what: &str, error: Option<&str>| banger_core::api::Leftover {
+        what: what.to_owned(),
+        error: error.map(str::to_owned),
+    };
+    let mut released = vec![left("tap bgr7", None), left("process 4711", Some("it is not ours"))];
+    let problem = Problem::of_leftovers("release", &released).unwrap();
+    assert_eq!(problem.message, "the process 4711: it is not ours");
+    released.pop();
+    assert_eq!(Problem::of_leftovers("release", &released), None);
+}
+
+#[test]
 fn a_form_that_is_refused_comes_back() {
     let mut scene = Scene::usual((100, 40));
     scene.keys("n").keys("dev2").press(KeyCode::Enter);
