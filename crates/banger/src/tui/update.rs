@@ -145,6 +145,8 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
         Input::Loaded(snapshot) => {
             if matches!(model.link, Link::Away(_)) {
                 model.notice = Some("the daemon is back".to_owned());
+            } else if model.link == Link::Connecting {
+                model.notice = None;
             }
             model.load(*snapshot);
             // The stream of a console broke, too: it begins anew.
