@@ -126,7 +126,15 @@ async fn shown(
                 }
                 Effect::Copy(text) => {
                     screen.copy(&text)?;
-                    update(&mut model, Input::Done(format!("copied {text}")));
+                    // Whether it takes them, a terminal does not say.
+                    let first = text.lines().next().unwrap_or_default();
+                    let told = format!("for the terminal's clipboard: {first}");
+                    update(&mut model, Input::Done(told));
+                }
+                Effect::CopySecret(text) => {
+                    screen.copy(&text)?;
+                    let told = "the password is for the terminal's clipboard; the user is opencode";
+                    update(&mut model, Input::Done(told.to_owned()));
                 }
                 effect => outside.act(effect),
             }

@@ -7,3 +7,4 @@ mod operations;
 pub mod scene;
 mod screens;
 mod svg;
+mod ways;

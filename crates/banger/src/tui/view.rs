@@ -26,8 +26,8 @@ pub use theme::Theme;
 const WIDE: u16 = 196;
 /// How wide they are then.
 const BESIDE: u16 = 60;
-/// How high a list is at least.
-const SHORT: u16 = 7;
+/// From this width on the details beneath a list are in two columns.
+const TWO: u16 = 110;
 /// What the TUI needs to be of any use.
 const LEAST: (u16, u16) = (40, 10);
 
@@ -61,33 +61,71 @@ fn list_and_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area
     let [list, details] = if area.width >= WIDE {
         Layout::horizontal([Constraint::Fill(1), Constraint::Length(BESIDE)]).areas(area)
     } else {
-        // A short list leaves more to the details.
-        let most = area.height.div_ceil(2);
-        let list = match model.tab {
-            Tab::Vms | Tab::Doctor => most,
-            Tab::Images | Tab::Operations => wanted(model).max(SHORT).min(most),
-        };
+        // A short list leaves its room to the details: its frame and heading, and a line to come.
+        let pending = if model.tab == Tab::Images { images::being_made(model).count() } else { 0 };
+        let lines = u16::try_from(model.lines().len() + pending).unwrap_or(u16::MAX);
+        let list = lines.saturating_add(4).clamp(6, (area.height / 2).max(6));
         Layout::vertical([Constraint::Length(list), Constraint::Fill(1)]).areas(area)
     };
     match model.tab {
         Tab::Vms => vms::draw(frame, model, theme, list),
         Tab::Images => images::draw(frame, model, theme, list),
         Tab::Operations => operations::draw(frame, model, theme, list),
-        Tab::Doctor => return doctor::draw(frame, model, theme, area),
+        Tab::Doctor => {
+            doctor::draw(frame, model, theme, area);
+            model.hits.page = model.hits.list.height;
+            return;
+        }
     }
-    let (width, height) = (details.width.saturating_sub(2), details.height.saturating_sub(2));
-    let lines = match model.tab {
-        Tab::Operations => operations::excerpt(model, theme, width.into(), height.into()),
-        _ => text::fold(details_of(model, theme, width), width.into()),
+    model.hits.page = model.hits.list.height;
+    let inner = Block::bordered().inner(details);
+    let columns = if area.width < WIDE && inner.width >= TWO { 2 } else { 1 };
+    let width = inner.width / columns;
+    let rows = usize::from(inner.height);
+    if model.tab == Tab::Operations {
+        let room = (width.saturating_sub(columns - 1).into(), rows);
+        let excerpt = operations::excerpt(model, theme, room, columns == 2);
+        frame.render_widget(block(theme, "details"), details);
+        return in_columns(frame, excerpt, inner, width);
+    }
+    let mut lines =
+        text::fold(details_of(model, theme, width), width.saturating_sub(columns - 1).into());
+    // A second column takes what the first has no room for.
+    let room = rows * usize::from(columns);
+    let key = model.cursor().key.clone();
+    if model.beside.0 != key {
+        model.beside = (key, 0);
+    }
+    let more = lines.len().saturating_sub(room);
+    let from = usize::from(model.beside.1).min(more);
+    model.beside.1 = u16::try_from(from).unwrap_or(u16::MAX);
+    model.hits.details = inner;
+    let title = match more {
+        0 => "details".to_owned(),
+        more => format!("details · {more} lines more: Enter"),
     };
-    frame.render_widget(Paragraph::new(lines).block(block(theme, "details")), details);
+    frame.render_widget(block(theme, &title), details);
+    lines.drain(..from);
+    let second = lines.split_off(lines.len().min(rows));
+    in_columns(frame, [lines, second], inner, width);
 }
 
-/// How high a list is that shows all its lines.
-fn wanted(model: &Model) -> u16 {
-    let pending = if model.tab == Tab::Images { images::being_made(model).count() } else { 0 };
-    // With its frame and its headings.
-    u16::try_from(model.lines().len() + pending + 3).unwrap_or(u16::MAX)
+/// Draws a column of a width, and another beside it.
+fn in_columns(
+    frame: &mut Frame<'_>,
+    [first, second]: [Vec<Line<'static>>; 2],
+    area: Rect,
+    width: u16,
+) {
+    let place = Rect { width, ..area };
+    frame.render_widget(Paragraph::new(first), place);
+    let beside = Rect { x: area.x + width, ..place }.intersection(area);
+    frame.render_widget(Paragraph::new(second), beside);
+}
+
+/// Details in lines of so many columns; what is folded stands beneath what it says.
+fn folded(lines: Vec<Line<'static>>, width: u16) -> Vec<Line<'static>> {
+    text::fold_to(lines, width.into(), detail::INDENT)
 }
 
 fn whole_details(
@@ -98,26 +136,28 @@ fn whole_details(
     before: &Hits,
 ) {
     model.settle();
-    let width = area.width.saturating_sub(2);
-    let lines = text::fold(details_of(model, theme, width), width.into());
-    let height = usize::from(area.height.saturating_sub(2));
-    let most = u16::try_from(lines.len().saturating_sub(height)).unwrap_or(u16::MAX);
+    let inner = Block::bordered().inner(area);
+    let lines = folded(details_of(model, theme, inner.width), inner.width);
+    let most = lines.len().saturating_sub(inner.height.into());
+    let most = u16::try_from(most).unwrap_or(u16::MAX);
     let from = model.details.unwrap_or(0).min(most);
     let watched = if model.tab == Tab::Operations { model.operation() } else { None };
     let goes_on = watched.is_some_and(|watched| watched.operation.outcome.is_none());
     // Who is at the end of what an operation says follows it, from the beginning if it goes on.
-    let follows = match before.details {
+    let follows = match before.end {
         None => goes_on,
-        Some((end, _)) => watched.is_some() && from >= end,
+        Some(end) => watched.is_some() && from >= end,
     };
     let title = match (goes_on, follows) {
-        (false, _) => "details",
-        (true, true) => "details · following",
-        (true, false) => "details · standing still: G follows",
+        (true, true) => "details · following · Esc back",
+        (true, false) => "details · standing still: G follows · Esc back",
+        (false, _) if most > 0 => "details · ↑ ↓ scroll · Esc back",
+        (false, _) => "details · Esc back",
     };
     let from = if follows { most } else { from };
     model.details = Some(from);
-    model.hits.details = Some((most, height));
+    model.hits.end = Some(most);
+    model.hits.page = inner.height;
     let paragraph = Paragraph::new(lines).scroll((from, 0));
     frame.render_widget(paragraph.block(block(theme, title)), area);
 }

@@ -1,7 +1,7 @@
 //! What the model wants done.
 
 use banger_core::agent::Port;
-use banger_core::api::{ImageInfo, Leftover};
+use banger_core::api::{ImageInfo, Leftover, Secrets};
 use banger_core::doctor::DoctorReport;
 use banger_core::id::VmId;
 use banger_core::operation::Operation;
@@ -20,7 +20,7 @@ use tokio::task::AbortHandle;
 use super::super::dialog::{Problem, Request};
 use super::super::model::Ports;
 use super::super::update::{Effect, Input, Then};
-use crate::cmd::{forward, guest, ssh};
+use crate::cmd::{forward, guest, ssh, web};
 use crate::daemon;
 use crate::error::{CommandError, chain};
 
@@ -90,7 +90,23 @@ impl Outside {
                 let arguments = command.map(|command| command.arguments().to_vec());
                 Input::Entrance(vm, arguments.map_err(|error| problem("ssh", error)))
             }),
-            Effect::Open(url) => self.spawn(open(url)),
+            Effect::Open(url) => self.spawn(open(url.clone(), url.into())),
+            Effect::Password(vm) => self.spawn(async move {
+                match client.get::<Secrets>(&format!("/v1/vms/{vm}/secrets")).await {
+                    Ok(Secrets { opencode_password: Some(password), .. }) => {
+                        Input::Password(password)
+                    }
+                    Ok(_) => Input::Done("opencode is off in it: there is no password".to_owned()),
+                    Err(error) => Input::Failed(problem("password of opencode", error.into())),
+                }
+            }),
+            Effect::Web => self.spawn(async move {
+                match web::page(&client).await {
+                    // The page's name says nothing to others who look at command lines.
+                    Ok((login, page)) => open(login.url, page.into_os_string()).await,
+                    Err(error) => Input::Failed(problem("web console", error)),
+                }
+            }),
             Effect::StartDaemon => self.spawn(async move {
                 match daemon::connect().await {
                     Ok(_) => Input::Done("the daemon is started".to_owned()),
@@ -98,7 +114,7 @@ impl Outside {
                 }
             }),
             // These need the terminal.
-            Effect::Quit | Effect::Enter(_) | Effect::Copy(_) => {}
+            Effect::Quit | Effect::Enter(_) | Effect::Copy(_) | Effect::CopySecret(_) => {}
         }
     }
 
@@ -205,7 +221,7 @@ async fn keep_forwarding(
     // Whoever left does not want to know.
     let _ = to.send(Input::Forwarded(vm, port, at)).await;
     let shown = match then {
-        Then::Open => open(url).await,
+        Then::Open => open(url.clone(), url.into()).await,
         Then::Copy => Input::Address(url),
     };
     let _ = to.send(shown).await;
@@ -215,17 +231,13 @@ async fn keep_forwarding(
     .await
 }
 
-/// Shows an address in the browser that the desktop has.
-async fn open(url: String) -> Input {
-    let remedy = Some("copy the address (key c), and open it yourself".to_owned());
+/// Shows an address in the browser that the desktop has, by what leads to it.
+async fn open(url: String, leads: OsString) -> Input {
+    let remedy = Some(format!("open it yourself (y copies it): {url}"));
     if ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
-        return Input::Failed(Problem::new(
-            format!("open {url}"),
-            "there is no desktop here",
-            remedy,
-        ));
+        return Input::Failed(Problem::new("open a browser", "there is no desktop here", remedy));
     }
-    let mut command = Command::new(Tool::XdgOpen).arg(&url);
+    let mut command = Command::new(Tool::XdgOpen).arg(&leads);
     for (name, value) in std::env::vars_os() {
         if let Some(name) = name.to_str() {
             command = command.env(name, value);
@@ -234,6 +246,6 @@ async fn open(url: String) -> Input {
     // It may be the browser itself, and stay.
     match HostRunner::new(Tools::discover()).detach(&command, Path::new("/dev/null")) {
         Ok(_) => Input::Done(format!("opened {url}")),
-        Err(error) => Input::Failed(Problem::new(format!("open {url}"), chain(&error), remedy)),
+        Err(error) => Input::Failed(Problem::new("open a browser", chain(&error), remedy)),
     }
 }

@@ -1,19 +1,23 @@
 //! The details of a VM.
 
 use banger_core::size::Size;
-use banger_core::vm::Vm;
+use banger_core::vm::{PauseCause, StopCause, Vm, VmState};
 use ratatui::text::{Line, Span};
 
 use super::super::model::{Model, Ports};
 use super::super::words;
 use super::Theme;
+use super::dialogs::shown_process;
 use super::operations::stages;
-use super::text::{ago, sparkline};
+use super::text::{age, ago, sparkline};
 use crate::cmd::vm::{limits, name};
 use crate::output::duration;
 
 /// How many events are shown.
 const EVENTS: usize = 12;
+
+/// Where it stands what something has.
+pub const INDENT: usize = 12;
 
 /// A name and what it has.
 pub fn pair(theme: Theme, name: &str, value: impl Into<Span<'static>>) -> Line<'static> {
@@ -28,23 +32,38 @@ pub fn heading(theme: Theme, text: &str) -> Line<'static> {
 pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
     let Some(vm) = model.vm() else { return Vec::new() };
     let spec = &vm.spec;
+    let mut state = words::state(&vm.state);
+    if let Some(run) = &vm.run {
+        state.push_str(&format!(
+            " for {}",
+            age((model.now_ms / 1000).saturating_sub(run.started_at))
+        ));
+    }
     let mut lines = vec![
         pair(theme, "name", Span::styled(vm.name.to_string(), theme.title())),
-        pair(theme, "state", Span::styled(words::state(&vm.state), theme.state(&vm.state))),
+        pair(theme, "state", Span::styled(state, theme.state(&vm.state))),
     ];
+    if let Some(help) = rescue(vm) {
+        lines.push(pair(theme, "", Span::styled(help, theme.key())));
+    }
     if let Some(watched) = model.under_way(&vm.id) {
         lines.push(heading(theme, &words::title(&watched.operation)));
         lines.extend(stages(watched, model.now_ms, theme));
     }
     lines.extend(resources(model, vm, theme, width));
     lines.extend(ports(model, vm, theme));
+    if let Some(run) = &vm.run {
+        let ready = run.ready.iter().map(|ready| format!("{} {}", ready.stage, duration(ready.ms)));
+        let ready = ready.collect::<Vec<_>>().join(" · ");
+        if !ready.is_empty() {
+            lines.push(pair(theme, "ready", ready));
+        }
+    }
     lines.extend([
-        pair(theme, "image", spec.image_name.to_string()),
-        pair(theme, "vcpus", spec.vcpus.to_string()),
-        pair(theme, "memory", spec.memory.to_string()),
-        pair(theme, "work disk", spec.disk.to_string()),
         pair(theme, "network", network(vm)),
-        pair(theme, "vmm", name(&spec.vmm)),
+        pair(theme, "image", spec.image_name.to_string()),
+        pair(theme, "size", sizes(vm)),
+        pair(theme, "runs on", runs_on(vm)),
         pair(theme, "root disk", format!("{}: {}", name(&spec.root_disk), spec.root_disk_reason)),
     ]);
     if let Some(limit) = spec.overlay {
@@ -54,14 +73,6 @@ pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
         lines.push(pair(theme, "limits", limits(&spec.limits)));
     }
     lines.push(pair(theme, "opencode", if spec.opencode { "on" } else { "off" }));
-    if let Some(run) = &vm.run {
-        let ready = run.ready.iter().map(|ready| format!("{} {}", ready.stage, duration(ready.ms)));
-        let ready = ready.collect::<Vec<_>>().join(" · ");
-        if !ready.is_empty() {
-            lines.push(pair(theme, "ready", ready));
-        }
-        lines.push(pair(theme, "pid", run.pid.to_string()));
-    }
     lines.push(pair(theme, "id", vm.id.to_string()));
     let events: Vec<_> = model
         .happened
@@ -79,6 +90,31 @@ pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
         }));
     }
     lines
+}
+
+/// What helps a VM that stands still.
+fn rescue(vm: &Vm) -> Option<&'static str> {
+    match &vm.state {
+        VmState::Paused(PauseCause::OverlayFull { .. }) => Some("z lets its overlay take more"),
+        VmState::Paused(PauseCause::DiskFull { .. }) => {
+            Some("it goes on when there is room on that disk")
+        }
+        VmState::Stopped(StopCause::Crashed { .. } | StopCause::StartFailed { .. }) => {
+            Some("l shows its console, s starts it")
+        }
+        _ => None,
+    }
+}
+
+fn sizes(vm: &Vm) -> String {
+    let spec = &vm.spec;
+    let cpus = if spec.vcpus == 1 { "vcpu" } else { "vcpus" };
+    format!("{} {cpus}, memory {}, work disk {}", spec.vcpus, spec.memory, spec.disk)
+}
+
+fn runs_on(vm: &Vm) -> String {
+    let pid = vm.run.as_ref().map(|run| format!(", pid {}", run.pid));
+    format!("{}{}", name(&vm.spec.vmm), pid.unwrap_or_default())
 }
 
 fn network(vm: &Vm) -> String {
@@ -139,11 +175,9 @@ fn ports(model: &Model, vm: &Vm, theme: Theme) -> Vec<Line<'static>> {
         }
         Some(Ports::Known(_)) => {
             let shown = model.known_ports(&vm.id).into_iter().map(|port| {
-                // The guest gives its programs any name it likes.
-                let process: String =
-                    port.process.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+                let process = shown_process(port.process.as_deref().unwrap_or_default());
                 let url =
-                    model.url(&vm.id, port.port).map(|url| format!(" {url}")).unwrap_or_default();
+                    model.address(&vm.id, port.port).map(|at| format!(" {at}")).unwrap_or_default();
                 format!("{} {process}{url}", port.port).trim_end().to_owned()
             });
             let shown = shown.collect::<Vec<_>>().join(" · ");

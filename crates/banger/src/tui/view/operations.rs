@@ -10,13 +10,15 @@ use ratatui::text::{Line, Span};
 use super::super::model::Model;
 use super::super::words;
 use super::Theme;
-use super::detail::{heading, pair};
+use super::detail::{INDENT, heading, pair};
 use super::list::Listing;
-use super::text::{ago, bar, fold, pad, spinner};
+use super::text::{ago, bar, fold_to, pad, spinner};
 use crate::output::duration;
 
 /// How wide the bar of a stage is.
 const BAR: usize = 24;
+/// What stands before a line of output.
+const OUTPUT: &str = "   ";
 /// From this width on there is room for all columns.
 const ALL_COLUMNS: usize = 60;
 /// How wide the columns are that tell times.
@@ -116,14 +118,20 @@ pub fn details(model: &Model, theme: Theme) -> Vec<Line<'static>> {
     lines
 }
 
-/// The same in so many lines: of what is left out, the end of the output would be missed most.
-pub fn excerpt(model: &Model, theme: Theme, width: usize, height: usize) -> Vec<Line<'static>> {
-    let Some(watched) = model.operation() else { return Vec::new() };
-    let mut lines = fold(head(watched, model.now_ms, theme), width);
-    let mut said = fold(output(watched, height, theme), width);
-    let room = height.saturating_sub(lines.len()).max(height / 3);
+/// The same in so many columns and lines, the output beside the rest or beneath it. Of what is left
+/// out, the end of the output would be missed most.
+pub fn excerpt(
+    model: &Model,
+    theme: Theme,
+    (width, height): (usize, usize),
+    beside: bool,
+) -> [Vec<Line<'static>>; 2] {
+    let Some(watched) = model.operation() else { return Default::default() };
+    let mut lines = fold_to(head(watched, model.now_ms, theme), width, INDENT);
+    let mut said = fold_to(output(watched, height, theme), width, OUTPUT.len());
+    let room = if beside { height } else { height.saturating_sub(lines.len()).max(height / 3) };
     said.drain(..said.len().saturating_sub(room));
-    let room = height.saturating_sub(said.len());
+    let room = if beside { height } else { height.saturating_sub(said.len()) };
     if lines.len() > room && room > 1 {
         let left_out = lines.len() - room + 1;
         let mark = Line::styled(format!(" … {left_out} lines (Enter shows all)"), theme.faint());
@@ -136,8 +144,10 @@ pub fn excerpt(model: &Model, theme: Theme, width: usize, height: usize) -> Vec<
         lines.splice(from..from + left_out, [mark]);
     }
     lines.truncate(room);
-    lines.extend(said);
-    lines
+    if !beside {
+        lines.append(&mut said);
+    }
+    [lines, said]
 }
 
 /// What an operation is, how it ended, its stages and warnings.
@@ -189,7 +199,7 @@ fn output(watched: &Watched, most: usize, theme: Theme) -> Vec<Line<'static>> {
         (_, forgotten) => format!("output, after {forgotten} lines that are not kept any more"),
     };
     let lines = said.lines().skip(count.saturating_sub(most));
-    let lines = lines.map(|line| Line::styled(format!("   {line}"), theme.faint()));
+    let lines = lines.map(|line| Line::styled(format!("{OUTPUT}{line}"), theme.faint()));
     std::iter::once(heading(theme, &title)).chain(lines).collect()
 }
 
@@ -215,7 +225,7 @@ pub fn stages(watched: &Watched, now_ms: u64, theme: Theme) -> Vec<Line<'static>
             Span::styled(format!("{:<8} ", duration(since)), theme.faint()),
         ]);
         if let Some((done, Some(of))) = stage.progress {
-            line.spans.extend(bar(theme, theme.busy(), done, of, BAR));
+            line.spans.extend(bar(theme, theme.busy(), done, done, of, BAR));
             line.push_span(Span::raw(format!(" {:>3} %", percent(stage).unwrap_or(0))));
         }
         line
