@@ -46,8 +46,6 @@ pub enum Input {
     Begun(Operation),
     /// What was asked for is done.
     Done(String),
-    /// An address that the clipboard is to take.
-    Address(String),
     /// The password of a VM's opencode, for the clipboard.
     Password(String),
     /// What was asked for failed.
@@ -56,8 +54,8 @@ pub enum Input {
     Refused(Problem, Box<Form>),
     /// What listens in a guest.
     Ports(VmId, Ports),
-    /// A port of a guest is forwarded.
-    Forwarded(VmId, u16, SocketAddr),
+    /// A port of a guest is forwarded, and what was to be done with its address.
+    Forwarded(VmId, u16, SocketAddr, Then),
     /// It is not, or no longer.
     NotForwarded(VmId, u16, Problem),
     /// With which arguments SSH enters a VM.
@@ -188,12 +186,14 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
                 return model.examine();
             }
         }
-        Input::Address(url) => return vec![Effect::Copy(url)],
         Input::Password(password) => return vec![Effect::CopySecret(password)],
         Input::Failed(problem) => model.tell(problem),
         Input::Refused(problem, form) => model.refused(problem, *form),
         Input::Ports(vm, ports) => drop(model.ports.insert(vm, ports.plain())),
-        Input::Forwarded(vm, port, at) => drop(model.forwards.insert((vm, port), Some(at))),
+        Input::Forwarded(vm, port, at, then) => {
+            model.forwards.insert((vm.clone(), port), Some(at));
+            return model.lead_to(&vm, port, then).into_iter().collect();
+        }
         Input::NotForwarded(vm, port, problem) => {
             model.forwards.remove(&(vm, port));
             model.tell(problem);

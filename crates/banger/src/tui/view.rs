@@ -79,19 +79,22 @@ fn list_and_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area
     }
     model.hits.page = model.hits.list.height;
     let inner = Block::bordered().inner(details);
-    let columns = if area.width < WIDE && inner.width >= TWO { 2 } else { 1 };
-    let width = inner.width / columns;
     let rows = usize::from(inner.height);
     if model.tab == Tab::Operations {
-        let room = (width.saturating_sub(columns - 1).into(), rows);
-        let excerpt = operations::excerpt(model, theme, room, columns == 2);
+        let two = inner.width >= TWO;
+        let width = if two { inner.width / 2 } else { inner.width };
+        let room = (usize::from(width - u16::from(two)), rows);
+        let excerpt = operations::excerpt(model, theme, room, two);
         frame.render_widget(block(theme, "details"), details);
         return in_columns(frame, excerpt, inner, width);
     }
-    let mut lines =
-        text::fold(details_of(model, theme, width), width.saturating_sub(columns - 1).into());
-    // A second column takes what the first has no room for.
-    let room = rows * usize::from(columns);
+    let lines_in = |width| folded(details_of(model, theme, Rect { width, ..inner }), width);
+    let (mut width, mut room, mut lines) = (inner.width, rows, lines_in(inner.width));
+    if lines.len() > rows && inner.width >= TWO {
+        // A second column takes what the first has no room for.
+        (width, room) = (inner.width / 2, rows * 2);
+        lines = lines_in(width - 1);
+    }
     let key = model.cursor().key.clone();
     if model.beside.0 != key {
         model.beside = (key, 0);
@@ -137,7 +140,7 @@ fn whole_details(
 ) {
     model.settle();
     let inner = Block::bordered().inner(area);
-    let lines = folded(details_of(model, theme, inner.width), inner.width);
+    let lines = folded(details_of(model, theme, inner), inner.width);
     let most = lines.len().saturating_sub(inner.height.into());
     let most = u16::try_from(most).unwrap_or(u16::MAX);
     let from = model.details.unwrap_or(0).min(most);
@@ -162,9 +165,9 @@ fn whole_details(
     frame.render_widget(paragraph.block(block(theme, title)), area);
 }
 
-fn details_of(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
+fn details_of(model: &Model, theme: Theme, area: Rect) -> Vec<Line<'static>> {
     match model.tab {
-        Tab::Vms => detail::lines(model, theme, width),
+        Tab::Vms => detail::lines(model, theme, area.width, area.height),
         Tab::Images => images::details(model, theme),
         Tab::Operations => operations::details(model, theme),
         Tab::Doctor => doctor::details(model, theme),

@@ -217,14 +217,8 @@ async fn keep_forwarding(
     let running: Vm = guest::running(&client, vm.as_str()).await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let at = listener.local_addr()?;
-    let url = format!("http://{at}");
-    // Whoever left does not want to know.
-    let _ = to.send(Input::Forwarded(vm, port, at)).await;
-    let shown = match then {
-        Then::Open => open(url.clone(), url.into()).await,
-        Then::Copy => Input::Address(url),
-    };
-    let _ = to.send(shown).await;
+    // Whoever left does not want to know. The model knows now where it is, and what is done there.
+    let _ = to.send(Input::Forwarded(vm, port, at, then)).await;
     forward::carry_all(&client, &running, listener, port, &|_| {}, async || {
         std::future::pending::<()>().await;
     })

@@ -7,7 +7,7 @@ use crossterm::event::{KeyCode, MouseEventKind};
 use super::scene::{Scene, snapshot, vm};
 use crate::tui::dialog::Dialog;
 use crate::tui::model::{Link, Ports};
-use crate::tui::update::{Effect, Input};
+use crate::tui::update::{Effect, Input, Then};
 
 /// What is asked of the daemon: `POST /v1/vms/… {…}`.
 fn asked(scene: &mut Scene) -> Vec<String> {
@@ -186,8 +186,7 @@ fn ports_are_opened_copied_and_forwarded() {
     scene.done();
     scene.press(KeyCode::Down).press(KeyCode::Enter);
     assert!(matches!(scene.done()[..], [Effect::Forward(_, 4096, _)]));
-    scene.take(Input::Forwarded(id, 4096, ([127, 0, 0, 1], 4711).into()));
-    scene.keys("c");
+    scene.take(Input::Forwarded(id, 4096, ([127, 0, 0, 1], 4711).into(), Then::Copy));
     assert_eq!(scene.done(), [Effect::Copy("http://127.0.0.1:4711".to_owned())]);
     assert!(scene.screen().contains("4096  opencode         http://127.0.0.1:4711"));
 }

@@ -231,7 +231,8 @@ fn ports_are_asked_anew_and_chosen_by_their_number() {
     // A port that opens meanwhile does not change which is meant.
     let more = vec![port(22), port(80), port(4096), port(8080)];
     scene.take(Input::Ports(dev.clone(), Ports::Known(more)));
-    scene.take(Input::Forwarded(dev.clone(), 8080, "127.0.0.1:4000".parse().unwrap()));
+    scene.take(Input::Forwarded(dev.clone(), 8080, "127.0.0.1:4000".parse().unwrap(), Then::Open));
+    assert_eq!(scene.done(), [Effect::Open("http://127.0.0.1:4000".to_owned())]);
     scene.keys("c").keys("x").keys("p");
     assert_eq!(
         scene.done(),
@@ -249,8 +250,7 @@ fn ports_are_asked_anew_and_chosen_by_their_number() {
     assert_eq!(scene.done(), []);
     scene.keys("c");
     assert_eq!(scene.done(), [Effect::Forward(dev.clone(), 22, Then::Copy)]);
-    scene.take(Input::Forwarded(dev, 22, "127.0.0.1:4001".parse().unwrap()));
-    scene.keys("c");
+    scene.take(Input::Forwarded(dev, 22, "127.0.0.1:4001".parse().unwrap(), Then::Copy));
     assert_eq!(scene.done(), [Effect::Copy("127.0.0.1:4001".to_owned())]);
     // One that ends meanwhile has none.
     let gone = vm(1, "dev", VmState::Stopped(banger_core::vm::StopCause::GuestShutdown));

@@ -126,23 +126,25 @@ impl Model {
                 None
             }
         };
-        let effect = then.zip(known.get(at)).and_then(|(then, port)| {
-            match (self.address(&list.vm, port.port), then) {
-                (Some(address), Then::Copy) => Some(Effect::Copy(address)),
-                (Some(address), Then::Open) if address.starts_with("http") => {
-                    Some(Effect::Open(address))
-                }
-                (None, Then::Copy) => self.forward(&list.vm, port.port, then),
-                (None, Then::Open) if port.port != SSH => self.forward(&list.vm, port.port, then),
-                (_, Then::Open) => {
-                    self.notice =
-                        Some("no browser reads that: e enters it, c copies the address".to_owned());
-                    None
-                }
-            }
-        });
+        let effect = then
+            .zip(known.get(at))
+            .and_then(|(then, port)| self.lead_to(&list.vm, port.port, then));
         self.dialogs.push(Dialog::Ports(list));
         effect.into_iter().collect()
+    }
+
+    /// Opens or copies the address of a port; forwards it first if it has none here.
+    pub(super) fn lead_to(&mut self, vm: &VmId, port: u16, then: Then) -> Option<Effect> {
+        if (port, then) == (SSH, Then::Open) {
+            let told = "no browser reads that: e enters it, c copies the address";
+            self.notice = Some(told.to_owned());
+            return None;
+        }
+        match (self.address(vm, port), then) {
+            (Some(address), Then::Copy) => Some(Effect::Copy(address)),
+            (Some(address), Then::Open) => Some(Effect::Open(address)),
+            (None, then) => self.forward(vm, port, then),
+        }
     }
 
     /// Forwards a port, unless that was asked for already.

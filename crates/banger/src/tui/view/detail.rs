@@ -1,20 +1,25 @@
 //! The details of a VM.
 
+use std::collections::VecDeque;
+
 use banger_core::size::Size;
 use banger_core::vm::{PauseCause, StopCause, Vm, VmState};
 use ratatui::text::{Line, Span};
 
-use super::super::model::{Model, Ports};
+use super::super::model::{Model, PAST, Ports};
 use super::super::words;
 use super::Theme;
 use super::dialogs::shown_process;
 use super::operations::stages;
-use super::text::{age, ago, sparkline};
+use super::text::{age, ago, graph, sparkline};
 use crate::cmd::vm::{limits, name};
 use crate::output::duration;
 
 /// How many events are shown.
 const EVENTS: usize = 12;
+/// From how many lines on there is room for graphs, and how high they are.
+const TALL: u16 = 40;
+const GRAPH: usize = 5;
 
 /// Where it stands what something has.
 pub const INDENT: usize = 12;
@@ -29,7 +34,7 @@ pub fn heading(theme: Theme, text: &str) -> Line<'static> {
     Line::from(Span::styled(format!(" {text}"), theme.title()))
 }
 
-pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
+pub fn lines(model: &Model, theme: Theme, width: u16, height: u16) -> Vec<Line<'static>> {
     let Some(vm) = model.vm() else { return Vec::new() };
     let spec = &vm.spec;
     let mut state = words::state(&vm.state);
@@ -50,7 +55,7 @@ pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
         lines.push(heading(theme, &words::title(&watched.operation)));
         lines.extend(stages(watched, model.now_ms, theme));
     }
-    lines.extend(resources(model, vm, theme, width));
+    lines.extend(resources(model, vm, theme, width, height));
     lines.extend(ports(model, vm, theme));
     if let Some(run) = &vm.run {
         let ready = run.ready.iter().map(|ready| format!("{} {}", ready.stage, duration(ready.ms)));
@@ -125,22 +130,32 @@ fn network(vm: &Vm) -> String {
 }
 
 /// What it takes of the host.
-fn resources(model: &Model, vm: &Vm, theme: Theme, width: u16) -> Vec<Line<'static>> {
+fn resources(model: &Model, vm: &Vm, theme: Theme, width: u16, height: u16) -> Vec<Line<'static>> {
     let Some(taken) = model.taken.get(&vm.id) else { return Vec::new() };
     let stats = &taken.stats;
-    let room = usize::from(width.saturating_sub(30)).min(40);
     let mut lines = Vec::new();
+    let mut add = |name, text: String, past: &VecDeque<u64>, most, style| {
+        let mut first = pair(theme, name, format!("{text:<11}"));
+        if height >= TALL {
+            let room = usize::from(width).saturating_sub(INDENT + 1).min(PAST);
+            lines.push(first);
+            lines.extend(graph(past, most, room, GRAPH).into_iter().map(|line| {
+                Line::from(vec![Span::raw(" ".repeat(INDENT)), Span::styled(line, style)])
+            }));
+            return;
+        }
+        let room = usize::from(width.saturating_sub(30)).min(40);
+        let line = sparkline(past, most, room);
+        first.push_span(Span::styled(line.trim_start().to_owned(), style));
+        lines.push(first);
+    };
     if let Some(percent) = stats.cpu_percent {
-        let line = sparkline(&taken.cpu, 100 * u64::from(vm.spec.vcpus), room);
-        let mut shown = pair(theme, "CPU", format!("{:<11}", format!("{percent:.1} %")));
-        shown.push_span(Span::styled(line.trim_start().to_owned(), theme.busy()));
-        lines.push(shown);
+        let most = 100 * u64::from(vm.spec.vcpus);
+        add("CPU", format!("{percent:.1} %"), &taken.cpu, most, theme.busy());
     }
     if let Some(bytes) = stats.rss_bytes {
-        let line = sparkline(&taken.memory, taken.most_memory(vm), room);
-        let mut shown = pair(theme, "RSS", format!("{:<11}", Size::bytes(bytes).to_string()));
-        shown.push_span(Span::styled(line.trim_start().to_owned(), theme.good()));
-        lines.push(shown);
+        let (text, most) = (Size::bytes(bytes).to_string(), taken.most_memory(vm));
+        add("RSS", text, &taken.memory, most, theme.good());
     }
     let size = |bytes| Size::bytes(bytes).to_string();
     let disk = format!(

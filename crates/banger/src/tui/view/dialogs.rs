@@ -363,10 +363,10 @@ fn ports(list: &PortList, model: &Model, theme: Theme, width: usize) -> Content 
     content.keys = vec![
         (KeyCode::Enter, "Enter", "open"),
         (KeyCode::Char('c'), "c", "copy address"),
-        (KeyCode::Char('x'), "x", "end forward"),
+        (KeyCode::Char('x'), "x", "end it"),
     ];
     if vm.is_some_and(|vm| vm.spec.opencode) {
-        content.keys.push((KeyCode::Char('p'), "p", "opencode's password"));
+        content.keys.push((KeyCode::Char('p'), "p", "copy password"));
     }
     content.keys.push((KeyCode::Esc, "Esc", "leave"));
     content.lines = fold(lines, width);

@@ -254,8 +254,10 @@ fn hints(model: &Model, width: usize) -> Vec<&'static Binding> {
     let first = leaves.then_some(&Action::Back).and_then(known);
     let last = [Action::Help, Action::Palette].iter().filter_map(known);
     let mut left = width.saturating_sub(last.clone().map(wide).sum());
-    let rest = [Action::Filter, Action::Quit];
-    let here = first.into_iter().chain(wanted(model).iter().chain(&rest).filter_map(known));
+    // In a log there is no list to be filtered.
+    let rest: &[_] =
+        if model.log.is_some() { &[Action::Quit] } else { &[Action::Filter, Action::Quit] };
+    let here = first.into_iter().chain(wanted(model).iter().chain(rest).filter_map(known));
     let mut shown = Vec::new();
     for binding in here {
         // One that has no room may be followed by a shorter one.

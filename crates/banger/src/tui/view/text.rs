@@ -105,15 +105,26 @@ fn at_a_word(part: &str, movable: bool) -> &str {
 
 /// The last values as blocks of eight heights, the latest at the right. `most` is the full height.
 pub fn sparkline(values: &VecDeque<u64>, most: u64, width: usize) -> String {
+    graph(values, most, width, 1).concat()
+}
+
+/// The same in so many lines, the first at the top.
+pub fn graph(values: &VecDeque<u64>, most: u64, width: usize, lines: usize) -> Vec<String> {
     const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let shown = values.iter().skip(values.len().saturating_sub(width));
     let most = most.max(1);
-    let block = |value: &u64| {
-        let height = value.saturating_mul(8) / most;
-        BLOCKS[usize::try_from(height).unwrap_or(7).min(7)]
+    let full = lines as u64 * 8;
+    let line = |from: u64| {
+        let shown = values.iter().skip(values.len().saturating_sub(width));
+        let block = |value: &u64| {
+            let height = value.saturating_mul(full) / most;
+            // Nothing is seen as well: at the bottom.
+            let height = height.min(full - 1).checked_sub(from);
+            height.map_or(' ', |height| BLOCKS[usize::try_from(height.min(7)).unwrap_or(7)])
+        };
+        let line: String = shown.map(block).collect();
+        format!("{line:>width$}")
     };
-    let line: String = shown.map(block).collect();
-    format!("{line:>width$}")
+    (0..lines as u64).rev().map(|down| line(down * 8)).collect()
 }
 
 /// A bar of so many columns: `taken` of them full, and what else is gone hatched.
@@ -277,5 +288,6 @@ mod tests {
         assert_eq!(sparkline(&values, 100, 6), "  ▁▅██");
         assert_eq!(sparkline(&values, 100, 2), "██");
         assert_eq!(sparkline(&VecDeque::new(), 0, 3), "   ");
+        assert_eq!(graph(&values, 100, 4, 2), [" ▁██", "▁███"]);
     }
 }

@@ -51,9 +51,9 @@ impl Shown {
 
     /// Which are left out first, where there is little room.
     const SPARE: [Self; 9] = [
+        Self::MemoryLine,
         Self::Reserved,
         Self::Vcpus,
-        Self::MemoryLine,
         Self::Address,
         Self::Image,
         Self::Disk,
@@ -112,8 +112,8 @@ impl Shown {
     fn fitting(width: u16, addresses: bool) -> Vec<Self> {
         let mut shown = Self::ALL.to_vec();
         // Without the network 'nat', no VM has an address.
-        shown.retain(|column| addresses || *column != Self::Address);
-        for spare in Self::SPARE {
+        let bare = Some(Self::Address).filter(|_| !addresses);
+        for spare in bare.into_iter().chain(Self::SPARE) {
             let taken: u16 = shown.iter().map(|column| column.width() + 1).sum();
             // The marks stand before.
             if taken + 2 <= width {
