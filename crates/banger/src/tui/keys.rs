@@ -252,7 +252,7 @@ pub const BINDINGS: &[Binding] = &[
         A::Quit,
         &[c('q'), ctrl('c')],
         "quit",
-        "leave a log or the details; else end: what is under way goes on",
+        "leave a log or details, else banger; work goes on",
     ),
     bind(S::List, A::Up, &[key(K::Up), c('k')], "up", "a line up"),
     bind(S::List, A::Down, &[key(K::Down), c('j')], "down", "a line down"),
@@ -292,7 +292,7 @@ pub const BINDINGS: &[Binding] = &[
         A::Resize,
         &[c('z')],
         "resize",
-        "change vcpus, memory, work disk if it is stopped; overlay's limit",
+        "its sizes if it is stopped; its overlay if it runs",
     ),
     bind(S::Vms, A::PromoteVm, &[c('P')], "image of VM", "make an image of its root"),
     bind(S::Vms, A::Cancel, &[c('c')], "cancel", "cancel what is under way on it"),
@@ -413,6 +413,15 @@ mod tests {
             keys.sort();
             keys.dedup();
             assert_eq!(keys.len(), all, "{scopes:?}: {keys:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_has_room_for_all_of_it() {
+        for binding in BINDINGS {
+            assert!(binding.keys().chars().count() <= 14, "{}", binding.keys());
+            assert!(binding.help.len() <= 56, "{}", binding.help);
+            assert!(binding.title.len() <= 17, "{}", binding.title);
         }
     }
 
