@@ -120,7 +120,7 @@ impl Engine {
         target: &str,
         vm: Option<VmId>,
     ) -> Result<OpLog, StoreError> {
-        self.begin_with(kind, target, vm, |_, _| Ok(())).await
+        self.begin_with(kind, target, vm, |_, _| Ok(()), || {}).await
     }
 
     /// Begins an operation in one transaction with `work`.
@@ -132,6 +132,7 @@ impl Engine {
         work: impl FnOnce(&rusqlite::Transaction<'_>, &Operation) -> Result<(), StoreError>
         + Send
         + 'static,
+        then: impl FnOnce() + Send + 'static,
     ) -> Result<OpLog, StoreError> {
         let id = OperationId::from_bits(rand::random());
         let operation = Operation {
@@ -142,11 +143,11 @@ impl Engine {
             started_at_ms: now_ms(),
             outcome: None,
         };
-        let begun = self.store.run(move |db| {
+        let work = move |db: &rusqlite::Transaction<'_>| {
             operations::begin(db, &operation)?;
             work(db, &operation)
-        });
-        begun.await?;
+        };
+        self.store.run_then(work, then).await?;
         let cancel = Cancel::default();
         lock(&self.0.cancels).insert(id.clone(), cancel.clone());
         Ok(OpLog::new(id, self.store.clone(), cancel))
@@ -176,17 +177,16 @@ impl Engine {
     }
 
     /// Starts the task of a VM that is in the database.
-    pub(crate) fn spawn_task(&self, ctx: VmCtx) -> mpsc::UnboundedSender<Message> {
+    pub(crate) fn spawn_task(&self, ctx: VmCtx) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let id = ctx.vm().id;
-        let task = Task { look: ctx.look(), messages: sender.clone() };
+        let task = Task { look: ctx.look(), messages: sender };
         lock(&self.0.tasks).insert(id.clone(), task);
         let engine = self.clone();
         tokio::spawn(async move {
             VmTask::new(engine.clone(), ctx, receiver).run().await;
             lock(&engine.0.tasks).remove(&id);
         });
-        sender
     }
 
     /// Where to send messages for a VM.
@@ -211,17 +211,26 @@ impl Engine {
         let opencode_password = vm.spec.opencode.then(secret);
         let row = VmRow { vm: vm.clone(), opencode_password };
         let (kind, target) = (OperationKind::VmCreate, vm.name.as_str().to_owned());
+        let key = vm.id.clone();
         // Together: a VM without the operation that makes it would be stuck.
-        let begun = self.begin_with(kind, &target, Some(vm.id.clone()), move |db, operation| {
+        let work = move |db: &rusqlite::Transaction<'_>, operation: &Operation| {
             vms::insert(db, &row)?;
             let made = EventKind::VmChanged { vm: Box::new(row.vm) };
             operations::append(db, Some(&operation.id), operation.started_at_ms, &made)
-        });
+        };
+        let (engine, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        // It is listed by whoever has heard of it.
+        let then = move || {
+            let _in = runtime.enter();
+            engine.spawn_task(VmCtx::new(engine.clone(), vm));
+        };
+        let begun = self.begin_with(kind, &target, Some(key.clone()), work, then);
         let log = begun.await.map_err(store_error)?;
         let id = log.id().clone();
-        let task = self.spawn_task(VmCtx::new(self.clone(), vm));
-        // The task was just started: it takes the message.
-        let _ = task.send(Message::Create { log, start: request.start });
+        if let Some(task) = self.task(&key) {
+            // The task was just started: it takes the message.
+            let _ = task.send(Message::Create { log, start: request.start });
+        }
         Ok(id)
     }
 

@@ -172,7 +172,20 @@ impl Store {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask(Kind::Write, work).await
+        self.ask(Kind::Write, work, || {}).await
+    }
+
+    /// The same; does `then` once it is durable, before anybody is told of its events: who has heard
+    /// of one finds what it tells of.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; `then` is not done.
+    pub async fn run_then<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(Kind::Write, work, then).await
     }
 
     /// Does `work`, which changes nothing. It sees all that was asked for
@@ -184,23 +197,25 @@ impl Store {
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.ask(Kind::Read, work).await
+        self.ask(Kind::Read, work, || {}).await
     }
 
     async fn ask<T: Send + 'static>(
         &self,
         kind: Kind,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+        then: impl FnOnce() + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let work = move |db: &Transaction<'_>| {
             let result = whole(db, work);
+            let then = result.is_ok().then(|| Box::new(then) as Box<dyn FnOnce()>);
             let full = result.as_ref().is_err_and(StoreError::is_full);
             // The asker may have gone; the work is done all the same.
             let tell = move |committed: Result<(), StoreError>| {
                 drop(reply.send(result.and_then(|value| committed.map(|()| value))));
             };
-            Done { tell: Box::new(tell), full }
+            Done { tell: Box::new(tell), full, then }
         };
         self.send(Message::Job(kind, Box::new(work)))?;
         answer.await.map_err(|_| StoreError::Closed)?.map_err(|error| error.named(&self.path))
@@ -223,7 +238,7 @@ impl Store {
                     tracing::error!(%error, "{what} could not be written down");
                 }
             };
-            Done { tell: Box::new(tell), full }
+            Done { tell: Box::new(tell), full, then: None }
         };
         // A daemon that is ending has no next step.
         let _ = self.send(Message::Job(Kind::Soon, Box::new(work)));

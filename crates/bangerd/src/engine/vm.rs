@@ -202,24 +202,20 @@ impl VmCtx {
         change(&mut after)?;
         let (row, at) = (after.clone(), now_ms());
         let operation = log.map(|log| log.id().clone());
-        let value = self
-            .engine
-            .store
-            .run(move |db| {
-                vms::update(db, &row)?;
-                let append = |kind| operations::append(db, operation.as_ref(), at, &kind);
-                let as_before = Vm { state: before.state.clone(), ..row.clone() };
-                if as_before != before && !row.temporary {
-                    append(EventKind::VmChanged { vm: Box::new(row.clone()) })?;
-                }
-                if row.state != before.state {
-                    append(EventKind::StateChanged { vm: row.id, state: row.state })?;
-                }
-                also(db)
-            })
-            .await?;
-        lock(&self.shared).vm = after;
-        Ok(value)
+        let shared = self.shared.clone();
+        let work = move |db: &Transaction<'_>| {
+            vms::update(db, &row)?;
+            let append = |kind| operations::append(db, operation.as_ref(), at, &kind);
+            let as_before = Vm { state: before.state.clone(), ..row.clone() };
+            if as_before != before && !row.temporary {
+                append(EventKind::VmChanged { vm: Box::new(row.clone()) })?;
+            }
+            if row.state != before.state {
+                append(EventKind::StateChanged { vm: row.id, state: row.state })?;
+            }
+            also(db)
+        };
+        Ok(self.engine.store.run_then(work, move || lock(&shared).vm = after).await?)
     }
 
     /// Takes the VM to its next state.
@@ -288,8 +284,8 @@ impl VmCtx {
                 let deleted = EventKind::VmDeleted { vm: vm.id };
                 operations::append(db, operation.as_ref(), at, &deleted)
             };
-            self.engine.store.run(delete).await?;
-            lock(&self.shared).gone = true;
+            let shared = self.shared.clone();
+            self.engine.store.run_then(delete, move || lock(&shared).gone = true).await?;
         } else {
             let cause = failures.join("\n");
             self.transition(log, Transition::Fail { cause, removing: true }).await?;

@@ -49,7 +49,8 @@ impl Engine {
         let row = VmRow { vm: vm.clone(), opencode_password: None };
         let (kind, target) = (OperationKind::ImageBuild, request.name.to_string());
         // Together: a VM without the operation that it is for would stay until the next daemon.
-        let begun = self.begin_with(kind, &target, None, move |db, _| vms::insert(db, &row)).await;
+        let begun =
+            self.begin_with(kind, &target, None, move |db, _| vms::insert(db, &row), || {}).await;
         let log = begun.map_err(store_error)?;
         let (id, engine) = (log.id().clone(), self.clone());
         tokio::spawn(async move {

@@ -42,6 +42,8 @@ pub(super) struct Done {
     pub(super) tell: Box<dyn FnOnce(Result<(), StoreError>)>,
     /// Whether it failed for want of room.
     pub(super) full: bool,
+    /// What is done once it is durable, before anybody is told of its events.
+    pub(super) then: Option<Box<dyn FnOnce()>>,
 }
 
 /// The thread's own.
@@ -73,7 +75,7 @@ impl Commits {
     /// what came last if it cannot be in it.
     fn transact(&mut self, kind: Kind, work: Work) -> Option<Message> {
         let deadline = Instant::now() + PATIENCE;
-        let (mut written, mut read) = (Vec::new(), Vec::new());
+        let (mut written, mut read, mut durable) = (Vec::new(), Vec::new(), Vec::new());
         let (mut awaited, mut left) = (false, None);
         // A transaction that begins as a reader's cannot wait for its turn to write.
         let reads = kind == Kind::Read;
@@ -93,13 +95,16 @@ impl Commits {
                         break;
                     }
                 };
-                let Done { tell, full } = work(&transaction);
+                let Done { tell, full, then } = work(&transaction);
                 let undone = transaction.is_autocommit();
                 match kind {
                     // Nothing that could be taken back has been seen, but events: see `watch`.
                     Kind::Read if !awaited => tell(Ok(())),
                     Kind::Read => read.push(tell),
-                    Kind::Write | Kind::Soon => written.push(tell),
+                    Kind::Write | Kind::Soon => {
+                        written.push(tell);
+                        durable.extend(then);
+                    }
                 }
                 if undone {
                     // Some failures end the whole transaction.
@@ -127,6 +132,7 @@ impl Commits {
         })();
         let outcome = match result {
             Ok(seq) => {
+                durable.into_iter().for_each(|then| then());
                 // Readers are woken after the commit, so that they find what they look for.
                 self.last_seq.send_if_modified(|last| std::mem::replace(last, seq) != seq);
                 Ok(())
