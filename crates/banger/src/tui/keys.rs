@@ -86,9 +86,9 @@ pub enum Action {
     Follow,
     /// Searches the log.
     Search,
-    /// The next place that was searched for.
+    /// The next place with what was searched for, further up.
     NextMatch,
-    /// The one before.
+    /// The next one further down.
     PreviousMatch,
 }
 
@@ -295,9 +295,9 @@ pub const BINDINGS: &[Binding] = &[
     bind(S::Operations, A::Cancel, &[c('c')], "cancel", "cancel it: what it has done is undone"),
     bind(S::Doctor, A::Examine, &[c('r')], "look again", "look at this machine anew"),
     bind(S::Log, A::Follow, &[c('f')], "follow", "go on with what comes, or stand still"),
-    bind(S::Log, A::Search, &[c('/')], "search", "find a text"),
-    bind(S::Log, A::NextMatch, &[c('n')], "next match", "the next place with it"),
-    bind(S::Log, A::PreviousMatch, &[c('N')], "previous match", "the place before"),
+    bind(S::Log, A::Search, &[c('/')], "search", "find a text, from the end up"),
+    bind(S::Log, A::NextMatch, &[c('n')], "next match", "the next place with it, further up"),
+    bind(S::Log, A::PreviousMatch, &[c('N')], "previous match", "the next place, further down"),
 ];
 
 /// What a key does where these scopes hold; the first scope that knows it decides.

@@ -63,10 +63,10 @@ pub enum Input {
     Doctor(Result<DoctorReport, Problem>),
     /// The images with what they take.
     Images(Result<Vec<ImageInfo>, Problem>),
-    /// What a guest wrote to its console.
-    Log(VmId, Vec<u8>),
+    /// What a guest wrote to its console, and in which stream that came.
+    Log(u64, Vec<u8>),
     /// No more of it comes.
-    LogEnded(VmId),
+    LogEnded(u64),
 }
 
 /// What is to be done with the address of a port.
@@ -95,8 +95,8 @@ pub enum Effect {
     Examine,
     /// Asks what images take.
     Images,
-    /// Reads a VM's console from now on, and no other's.
-    OpenLog(VmId),
+    /// Reads a VM's console from now on, and no other's; the number of the stream.
+    OpenLog(VmId, u64),
     /// Reads no console any more.
     CloseLog,
     /// Asks how SSH enters a VM.
@@ -138,9 +138,12 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
                 model.notice = Some("the daemon is back".to_owned());
             }
             model.load(*snapshot);
-            // The stream of a console broke, too: it begins anew.
-            let log = model.log.as_mut();
-            return log.map(|log| Effect::OpenLog(log.begin_anew())).into_iter().collect();
+            // The stream of a console broke, too.
+            if let Some(log) = &mut model.log {
+                model.streams += 1;
+                log.go_on(model.streams);
+                return vec![Effect::OpenLog(log.vm.clone(), log.stream)];
+            }
         }
         Input::Away(why) => {
             model.link = Link::Away(why);
@@ -215,14 +218,14 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
                 return model.ask_for_images();
             }
         }
-        Input::Log(vm, bytes) => {
-            if let Some(log) = model.log.as_mut().filter(|log| log.vm == vm) {
+        Input::Log(stream, bytes) => {
+            if let Some(log) = model.log.as_mut().filter(|log| log.stream == stream) {
                 log.push(&bytes);
             }
         }
-        Input::LogEnded(vm) => {
-            if let Some(log) = model.log.as_mut().filter(|log| log.vm == vm) {
-                log.ended = true;
+        Input::LogEnded(stream) => {
+            if let Some(log) = model.log.as_mut().filter(|log| log.stream == stream) {
+                log.end();
             }
         }
     }
@@ -307,11 +310,11 @@ impl Model {
         match event.code {
             KeyCode::Esc => log.search = None,
             KeyCode::Enter => {
-                log.needle = search.value().to_owned();
+                let needle = search.value().to_owned();
                 log.search = None;
-                // From the end backwards: what was last is looked for more often.
-                if !log.needle.is_empty() && !log.find(true) {
-                    self.notice = Some(format!("'{}' is nowhere in it", log.needle));
+                let found = log.search_for(&needle);
+                if !needle.is_empty() {
+                    self.tell_found(found);
                 }
             }
             _ => key_in(search, event),

@@ -62,10 +62,10 @@ impl Outside {
                 let list = client.get::<Vec<ImageInfo>>("/v1/images").await;
                 Input::Images(list.map_err(|error| problem("list images", error.into())))
             }),
-            Effect::OpenLog(vm) => {
+            Effect::OpenLog(vm, stream) => {
                 self.close_log();
                 let to = self.to.clone();
-                self.log = Some(tokio::spawn(read_log(client, vm, to)).abort_handle());
+                self.log = Some(tokio::spawn(read_log(client, vm, stream, to)).abort_handle());
             }
             Effect::CloseLog => self.close_log(),
             Effect::Forward(vm, port, then) => {
@@ -167,12 +167,12 @@ async fn send(client: Client, request: Request) -> Input {
     }
 }
 
-async fn read_log(client: Client, vm: VmId, to: mpsc::Sender<Input>) {
+async fn read_log(client: Client, vm: VmId, stream: u64, to: mpsc::Sender<Input>) {
     let path = format!("/v1/vms/{vm}/log?lines={LINES}&follow=true");
     match client.bytes(&path).await {
         Ok(mut log) => {
             while let Ok(Some(bytes)) = log.next().await {
-                if to.send(Input::Log(vm.clone(), bytes.to_vec())).await.is_err() {
+                if to.send(Input::Log(stream, bytes.to_vec())).await.is_err() {
                     return;
                 }
             }
@@ -180,7 +180,7 @@ async fn read_log(client: Client, vm: VmId, to: mpsc::Sender<Input>) {
         Err(error) => drop(to.send(Input::Failed(problem("read the log", error.into()))).await),
     }
     // Whoever left does not want to know.
-    let _ = to.send(Input::LogEnded(vm)).await;
+    let _ = to.send(Input::LogEnded(stream)).await;
 }
 
 /// Forwards a port of a guest to a free one here, until the TUI ends or the VM is gone.

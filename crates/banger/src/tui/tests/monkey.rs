@@ -64,7 +64,7 @@ fn answer(scene: &mut Scene) {
             Effect::Ports(vm) => Input::Ports(vm, Ports::Known(Vec::new())),
             Effect::Ssh(vm) => Input::Entrance(vm, Ok(Vec::new())),
             Effect::Images => Input::Images(Ok(Vec::new())),
-            Effect::OpenLog(vm) => Input::Log(vm, b"one\ntwo\n".to_vec()),
+            Effect::OpenLog(_, stream) => Input::Log(stream, b"one\ntwo\n".to_vec()),
             _ => continue,
         };
         scene.take(input);
@@ -92,8 +92,8 @@ proptest! {
  scene.take(Input::Away("gone".to_owned())); },
                 Step::Tick(percent) => scene.tick(percent.into()),
                 Step::Log(bytes) => {
-                    if let Some(vm) = scene.model.log.as_ref().map(|log| log.vm.clone()) {
-                        scene.take(Input::Log(vm, bytes));
+                    if let Some(stream) = scene.model.log.as_ref().map(|log| log.stream) {
+                        scene.take(Input::Log(stream, bytes));
                     }
                 }
             }

@@ -135,14 +135,24 @@ impl Model {
                 }
             }
             Action::NextMatch | Action::PreviousMatch => {
-                if let Some(log) = &mut self.log
-                    && !log.find(action == Action::PreviousMatch)
-                {
-                    self.notice = Some("search for something first, with /".to_owned());
+                if let Some(log) = &mut self.log {
+                    let found = log.find(action == Action::NextMatch);
+                    self.tell_found(found);
                 }
             }
         }
         Vec::new()
+    }
+
+    /// Tells what a search came to, if that is not simply the next place.
+    pub(super) fn tell_found(&mut self, found: Option<bool>) {
+        let Some(log) = &self.log else { return };
+        self.notice = match found {
+            Some(false) => None,
+            Some(true) => Some("went round".to_owned()),
+            None if log.needle.is_empty() => Some("search for something first, with /".to_owned()),
+            None => Some(format!("'{}' is nowhere in it", log.needle)),
+        };
     }
 
     /// How far a page goes.
@@ -168,6 +178,9 @@ impl Model {
     }
 
     fn back(&mut self) -> Vec<Effect> {
+        if self.log.as_mut().is_some_and(LogView::forget_search) {
+            return Vec::new();
+        }
         if self.log.take().is_some() {
             return vec![Effect::CloseLog];
         }
@@ -287,8 +300,9 @@ impl Model {
             return Vec::new();
         };
         let (id, name) = (vm.id.clone(), vm.name.to_string());
-        self.log = Some(LogView::new(id.clone(), name));
-        vec![Effect::OpenLog(id)]
+        self.streams += 1;
+        self.log = Some(LogView::new(id.clone(), name, self.streams));
+        vec![Effect::OpenLog(id, self.streams)]
     }
 
     fn list_ports(&mut self) -> Vec<Effect> {
