@@ -8,6 +8,8 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 pub enum Action {
     /// Ends the TUI.
     Quit,
+    /// Stops the TUI, as a shell's job.
+    Suspend,
     /// Shows the keys.
     Help,
     /// Shows all that can be done, by name.
@@ -233,6 +235,7 @@ pub const BINDINGS: &[Binding] = &[
     bind(S::All, A::Back, &[key(K::Esc)], "back", "leave this; then take filter and marks away"),
     bind(S::All, A::StartDaemon, &[c('R')], "start the daemon", "start the daemon, if it is away"),
     bind(S::All, A::Quit, &[c('q'), ctrl('c')], "quit", "leave; what is under way goes on"),
+    bind(S::All, A::Suspend, &[ctrl('z')], "suspend", "stop it; fg brings it back"),
     bind(S::List, A::Up, &[key(K::Up), c('k')], "up", "a line up"),
     bind(S::List, A::Down, &[key(K::Down), c('j')], "down", "a line down"),
     bind(S::List, A::PageUp, &[key(K::PageUp), ctrl('b')], "page up", "a page up"),

@@ -83,6 +83,8 @@ pub enum Then {
 pub enum Effect {
     /// Ends the TUI.
     Quit,
+    /// Stops the TUI, until its shell lets it go on.
+    Suspend,
     /// Asks the daemon for something.
     Send(Request),
     /// Asks what listens in a guest.
@@ -207,12 +209,10 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
         }
         Input::Images(found) => {
             let again = std::mem::take(&mut model.images_asked) == Asked::Again;
-            match found {
-                Ok(list) => {
-                    let row = |info: ImageInfo| (info.image.id.clone(), info);
-                    model.images = list.into_iter().map(row).collect();
-                }
-                Err(problem) => model.tell(problem),
+            // Nobody has asked to be told of a failure, and the next connection lists them.
+            if let Ok(list) = found {
+                let row = |info: ImageInfo| (info.image.id.clone(), info);
+                model.images = list.into_iter().map(row).collect();
             }
             if again {
                 return model.ask_for_images();
@@ -234,8 +234,12 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
 
 impl Model {
     fn key(&mut self, event: KeyEvent) -> Vec<Effect> {
-        if event.code == KeyCode::Char('c') && event.modifiers.contains(KeyModifiers::CONTROL) {
-            return vec![Effect::Quit];
+        if event.modifiers.contains(KeyModifiers::CONTROL) {
+            match event.code {
+                KeyCode::Char('c') => return vec![Effect::Quit],
+                KeyCode::Char('z') => return vec![Effect::Suspend],
+                _ => {}
+            }
         }
         if self.too_small {
             let quits = event.code == KeyCode::Char('q');

@@ -2,7 +2,8 @@
 
 use banger_core::operation::{EventKind, OperationKind, Outcome};
 use banger_core::vm::{StopCause, VmState};
-use crossterm::event::{KeyCode, MouseEventKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEventKind};
+use ratatui::style::Modifier;
 
 use super::scene::{Scene, snapshot, vm};
 use crate::tui::dialog::Dialog;
@@ -284,6 +285,17 @@ fn a_log_is_followed_and_searched() {
 }
 
 #[test]
+fn ctrl_z_stops_it_wherever_one_is() {
+    let mut scene = Scene::usual((80, 24));
+    let stop = || Input::Key(KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL));
+    assert_eq!(scene.take(stop()).done(), [Effect::Suspend]);
+    // Not into what is being filled in.
+    scene.keys("n");
+    assert_eq!(scene.take(stop()).done(), [Effect::Suspend]);
+    assert!(matches!(scene.model.dialogs.last(), Some(Dialog::Form(_))));
+}
+
+#[test]
 fn a_search_goes_up_and_says_when_it_goes_round() {
     let mut scene = Scene::usual((80, 24));
     scene.keys("ln");
@@ -294,6 +306,16 @@ fn a_search_goes_up_and_says_when_it_goes_round() {
     let screen = scene.screen();
     // Not at the very end: one sees what comes after it.
     assert!(screen.contains("/7 20/20") && screen.contains("│line 99"), "{screen}");
+    // The one that one is at looks otherwise than the others.
+    let looks = |scene: &mut Scene, text: &str, column: usize| {
+        let row = scene.screen().lines().position(|line| line.contains(text)).unwrap();
+        scene.draw(false).backend().buffer()[(column as u16, row as u16)].modifier
+    };
+    let others = Modifier::REVERSED;
+    assert_eq!(looks(&mut scene, "line 87", 7), others);
+    assert_eq!(looks(&mut scene, "line 97", 6), Modifier::empty());
+    let here = looks(&mut scene, "line 97", 7);
+    assert!(here.contains(others) && here != others);
     scene.keys("N");
     let screen = scene.screen();
     assert!(screen.contains("/7 1/20") && screen.contains("went round"), "{screen}");

@@ -75,6 +75,7 @@ impl Model {
     pub(super) fn act(&mut self, action: Action) -> Vec<Effect> {
         match action {
             Action::Quit => return vec![Effect::Quit],
+            Action::Suspend => return vec![Effect::Suspend],
             Action::Help => self.dialogs.push(Dialog::Help(0)),
             Action::Palette => self.dialogs.push(Dialog::Palette(Palette::default())),
             Action::NextTab => return self.turn(1),
