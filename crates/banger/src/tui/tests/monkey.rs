@@ -3,7 +3,7 @@
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use proptest::prelude::*;
 
-use super::scene::{Scene, report};
+use super::scene::{Scene, report, snapshot};
 use crate::tui::model::Ports;
 use crate::tui::update::{Effect, Input};
 
@@ -34,6 +34,7 @@ enum Step {
     Paste(String),
     Size(u16, u16),
     Away,
+    Back,
     Tick(u8),
     Log(Vec<u8>),
 }
@@ -51,6 +52,7 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => any::<String>().prop_map(Step::Paste),
         1 => (1_u16..130, 1_u16..50).prop_map(|(x, y)| Step::Size(x, y)),
         1 => Just(Step::Away),
+        1 => Just(Step::Back),
         1 => any::<u8>().prop_map(Step::Tick),
         1 => any::<Vec<u8>>().prop_map(Step::Log),
     ]
@@ -90,6 +92,10 @@ proptest! {
                 Step::Size(width, height) => scene.size = (width, height),
                 Step::Away => {
  scene.take(Input::Away("gone".to_owned())); },
+                Step::Back => {
+                    let vms = scene.model.lists.vms.values().cloned().collect();
+                    scene.take(Input::Loaded(Box::new(snapshot(vms, Vec::new()))));
+                }
                 Step::Tick(percent) => scene.tick(percent.into()),
                 Step::Log(bytes) => {
                     if let Some(stream) = scene.model.log.as_ref().map(|log| log.stream) {
