@@ -13,7 +13,7 @@ pub mod ssh;
 mod ssh_config;
 mod stats;
 pub mod vm;
-mod web;
+pub mod web;
 
 use std::process::ExitCode;
 

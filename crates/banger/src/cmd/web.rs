@@ -3,12 +3,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use banger_core::api::WebLogin;
 use banger_exec::{Command, Interactive, Tool, Tools};
-use banger_wire::Method;
+use banger_wire::{Client, Method};
 
 use crate::cli::Web;
 use crate::error::CommandError;
@@ -26,8 +26,7 @@ pub async fn run(args: Web) -> Result<ExitCode, CommandError> {
     if args.no_open {
         return Ok(OK);
     }
-    let page = daemon::dirs()?.login_page();
-    write_page(&page, &login.url)?;
+    let page = page_to(&login.url)?;
     let open = Command::new(Tool::XdgOpen).arg(&page);
     let opened = match Interactive::start(&Tools::discover(), &open) {
         Ok(program) => program.wait()?.success(),
@@ -40,6 +39,22 @@ pub async fn run(args: Web) -> Result<ExitCode, CommandError> {
         output::note("no browser could be opened: open that URL yourself, within two minutes");
     }
     Ok(OK)
+}
+
+/// A login, and a page of this person's that leads there.
+///
+/// # Errors
+/// The console is off, or the page cannot be written.
+pub async fn page(client: &Client) -> Result<(WebLogin, PathBuf), CommandError> {
+    let login: WebLogin = client.send::<()>(Method::POST, "/v1/web/login", None).await?.json()?;
+    let page = page_to(&login.url)?;
+    Ok((login, page))
+}
+
+fn page_to(url: &str) -> Result<PathBuf, CommandError> {
+    let page = daemon::dirs()?.login_page();
+    write_page(&page, url)?;
+    Ok(page)
 }
 
 /// Writes a page that leads to the URL. On a command line, everybody on this machine could read it.

@@ -1,5 +1,8 @@
 //! What is asked or told before anything else.
 
+use std::collections::HashSet;
+
+use banger_core::agent::Port;
 use banger_core::api::ApiError;
 use banger_core::id::VmId;
 use banger_core::operation::Failure;
@@ -7,7 +10,8 @@ use banger_wire::Method;
 use tui_input::Input;
 
 use super::form::Form;
-use super::keys::{BINDINGS, Binding};
+use super::keys::{BINDINGS, Binding, Scope};
+use super::update::Effect;
 
 /// A request to the daemon.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +91,9 @@ pub struct Confirm {
     /// What has to be typed, and what has been; yes or no is enough otherwise.
     pub typed: Option<(String, Input)>,
     /// What is done then.
-    pub requests: Vec<Request>,
+    pub then: Vec<Effect>,
+    /// The VMs that are not marked any more then.
+    pub unmark: Vec<VmId>,
 }
 
 impl Confirm {
@@ -108,14 +114,30 @@ pub struct Palette {
 }
 
 impl Palette {
-    /// What fits: all words are in its title or its help, titles first.
+    /// What fits, titles first: what can be done here, everywhere, and on other tabs.
     #[must_use]
-    pub fn found(&self, scopes: &[super::keys::Scope]) -> Vec<&'static Binding> {
+    pub fn found(&self, scopes: &[Scope]) -> Vec<&'static Binding> {
         let typed = self.typed.value().to_lowercase();
         let fits =
             |text: &str| typed.split_whitespace().all(|word| text.to_lowercase().contains(word));
-        let here = BINDINGS.iter().filter(|binding| scopes.contains(&binding.scope));
-        let (mut titles, others): (Vec<_>, Vec<_>) = here.partition(|binding| fits(binding.title));
+        let near = |binding: &&Binding| match binding.scope {
+            scope if scopes.first() == Some(&scope) => 0,
+            scope if scopes.contains(&scope) => 1,
+            _ => 2,
+        };
+        let can = |binding: &&Binding| {
+            // In a log, there is no list.
+            let list = binding.scope == Scope::List && scopes.contains(&Scope::Log);
+            let here = scopes.contains(&binding.scope) && !list;
+            binding.has_name() && (here || binding.scope.tab().is_some())
+        };
+        let mut all: Vec<_> = BINDINGS.iter().filter(can).collect();
+        // What is here does not stand there a second time.
+        all.sort_by_key(near);
+        let mut known = HashSet::new();
+        all.retain(|binding| known.insert((binding.action, binding.title)));
+        let (mut titles, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|binding| fits(binding.title));
         titles.extend(others.into_iter().filter(|binding| fits(binding.help)));
         titles
     }
@@ -126,8 +148,20 @@ impl Palette {
 pub struct PortList {
     /// The VM.
     pub vm: VmId,
-    /// The line.
-    pub at: usize,
+    /// The port that was chosen; until then it is the first that is not SSH's.
+    pub port: Option<u16>,
+}
+
+impl PortList {
+    /// The line that the person is at.
+    #[must_use]
+    pub fn line(&self, known: &[Port]) -> usize {
+        let chosen = |port: &Port| match self.port {
+            Some(chosen) => port.port >= chosen,
+            None => port.port != 22,
+        };
+        known.iter().position(chosen).unwrap_or(known.len().saturating_sub(1))
+    }
 }
 
 /// What is on top.
@@ -148,9 +182,9 @@ pub enum Dialog {
 }
 
 impl Dialog {
-    /// Whether something is being filled in: what fails meanwhile waits beneath it.
+    /// Whether its keys are the person's: what fails meanwhile waits beneath it.
     #[must_use]
     pub fn is_filled_in(&self) -> bool {
-        matches!(self, Self::Form(_) | Self::Confirm(_))
+        matches!(self, Self::Form(_) | Self::Confirm(_) | Self::Palette(_))
     }
 }

@@ -23,6 +23,8 @@ pub enum Purpose {
     Rename(VmId),
     /// Other sizes of a VM.
     Resize(VmId),
+    /// What a VM's root overlay may take.
+    ResizeOverlay(VmId),
     /// An image of a VM's root.
     Promote(VmId),
     /// An image of a distribution's packages.
@@ -42,6 +44,8 @@ pub struct Form {
     pub fields: Vec<Field>,
     /// The field that is typed into.
     pub focus: usize,
+    /// Whether it was to be sent: then all that is wrong is told.
+    pub tried: bool,
 }
 
 /// Forms are alike that ask for the same.
@@ -98,7 +102,7 @@ impl Form {
             KeyCode::Down => self.focus = (self.focus + 1).min(last),
             _ => {
                 if let Some(field) = self.fields.get_mut(self.focus) {
-                    field.value.key(event);
+                    field.key(event);
                 }
             }
         }
@@ -107,8 +111,8 @@ impl Form {
 
     /// Types a text that was pasted.
     pub fn paste(&mut self, text: &str) {
-        if let Some(Field { value: Value::Text(input), .. }) = self.fields.get_mut(self.focus) {
-            type_in(input, text);
+        if let Some(field) = self.fields.get_mut(self.focus) {
+            field.paste(text);
         }
     }
 }

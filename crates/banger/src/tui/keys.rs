@@ -3,6 +3,8 @@
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use super::model::Tab;
+
 /// What a person can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
@@ -32,6 +34,10 @@ pub enum Action {
     PageUp,
     /// A page down.
     PageDown,
+    /// Half a page up.
+    HalfUp,
+    /// Half a page down.
+    HalfDown,
     /// The first line.
     First,
     /// The last line.
@@ -40,6 +46,8 @@ pub enum Action {
     Filter,
     /// Sorts by the next column.
     Sort,
+    /// Sorts by the column before.
+    SortBack,
     /// Sorts the other way round.
     Reverse,
     /// Marks a line, or no longer.
@@ -48,6 +56,10 @@ pub enum Action {
     MarkAll,
     /// Shows the details on the whole screen, or beside the list.
     Details,
+    /// Copies what one needs of the line.
+    Copy,
+    /// Opens the web console.
+    Web,
     /// Makes a VM.
     Create,
     /// Starts VMs.
@@ -233,17 +245,33 @@ pub const BINDINGS: &[Binding] = &[
     bind(S::All, A::Tab(2), &[c('3')], "operations", "the operations"),
     bind(S::All, A::Tab(3), &[c('4')], "doctor", "what works on this machine"),
     bind(S::All, A::Back, &[key(K::Esc)], "back", "leave this; then take filter and marks away"),
+    bind(S::All, A::Web, &[c('w')], "web console", "open the web console in the browser"),
     bind(S::All, A::StartDaemon, &[c('R')], "start the daemon", "start the daemon, if it is away"),
-    bind(S::All, A::Quit, &[c('q'), ctrl('c')], "quit", "leave; what is under way goes on"),
+    bind(
+        S::All,
+        A::Quit,
+        &[c('q'), ctrl('c')],
+        "quit",
+        "leave a log or details, else banger; work goes on",
+    ),
     bind(S::All, A::Suspend, &[ctrl('z')], "suspend", "stop it; fg brings it back"),
     bind(S::List, A::Up, &[key(K::Up), c('k')], "up", "a line up"),
     bind(S::List, A::Down, &[key(K::Down), c('j')], "down", "a line down"),
     bind(S::List, A::PageUp, &[key(K::PageUp), ctrl('b')], "page up", "a page up"),
     bind(S::List, A::PageDown, &[key(K::PageDown), ctrl('f')], "page down", "a page down"),
+    bind(S::List, A::HalfUp, &[ctrl('u')], "half a page up", "half a page up"),
+    bind(S::List, A::HalfDown, &[ctrl('d')], "half a page down", "half a page down"),
     bind(S::List, A::First, &[key(K::Home), c('g')], "first", "the first line"),
     bind(S::List, A::Last, &[key(K::End), c('G')], "last", "the last line"),
     bind(S::List, A::Filter, &[c('/')], "filter", "show only lines with these words"),
     bind(S::List, A::Details, &[key(K::Enter)], "details", "details on the whole screen, and back"),
+    bind(
+        S::List,
+        A::Copy,
+        &[c('y')],
+        "copy",
+        "copy the command that enters it, its name or remedy",
+    ),
     bind(S::Vms, A::Create, &[c('n')], "new VM", "make a VM"),
     bind(S::Vms, A::Start, &[c('s')], "start", "start it, or all that are marked"),
     bind(S::Vms, A::Stop, &[c('S')], "stop", "shut it down, or all that are marked"),
@@ -265,12 +293,15 @@ pub const BINDINGS: &[Binding] = &[
         A::Resize,
         &[c('z')],
         "resize",
-        "change vcpus, memory, work disk, if it is stopped",
+        "its sizes if it is stopped; its overlay if it runs",
     ),
     bind(S::Vms, A::PromoteVm, &[c('P')], "image of VM", "make an image of its root"),
+    bind(S::Vms, A::Cancel, &[c('c')], "cancel", "cancel what is under way on it"),
+    bind(S::Vms, A::Build, &[c('b')], "build image", "build an image to make VMs of"),
     bind(S::Vms, A::Mark, &[c(' ')], "mark", "mark it for the next act, or no longer"),
     bind(S::Vms, A::MarkAll, &[c('a')], "mark all", "mark all that are shown, or none"),
-    bind(S::Vms, A::Sort, &[c('f')], "sort", "sort by the next column"),
+    bind(S::Vms, A::Sort, &[c('>'), c('f')], "sort", "sort by the next column"),
+    bind(S::Vms, A::SortBack, &[c('<')], "sort back", "sort by the column before"),
     bind(S::Vms, A::Reverse, &[c('F')], "reverse", "sort the other way round"),
     bind(S::Images, A::Create, &[c('n')], "new VM", "make a VM of it"),
     bind(
@@ -302,6 +333,41 @@ pub const BINDINGS: &[Binding] = &[
     bind(S::Log, A::NextMatch, &[c('n')], "next match", "the next place with it, further up"),
     bind(S::Log, A::PreviousMatch, &[c('N')], "previous match", "the next place, further down"),
 ];
+
+impl Scope {
+    /// The tab whose acts these are.
+    #[must_use]
+    pub fn tab(self) -> Option<Tab> {
+        match self {
+            Self::Vms => Some(Tab::Vms),
+            Self::Images => Some(Tab::Images),
+            Self::Operations => Some(Tab::Operations),
+            Self::Doctor => Some(Tab::Doctor),
+            Self::All | Self::List | Self::Log => None,
+        }
+    }
+}
+
+impl Binding {
+    /// Whether it is looked for by name: who moves does so by keys.
+    #[must_use]
+    pub fn has_name(&self) -> bool {
+        let moves = [
+            A::Up,
+            A::Down,
+            A::PageUp,
+            A::PageDown,
+            A::HalfUp,
+            A::HalfDown,
+            A::First,
+            A::Last,
+            A::NextTab,
+            A::PreviousTab,
+            A::Palette,
+        ];
+        !moves.contains(&self.action)
+    }
+}
 
 /// What a key does where these scopes hold; the first scope that knows it decides.
 #[must_use]
@@ -347,6 +413,15 @@ mod tests {
             keys.sort();
             keys.dedup();
             assert_eq!(keys.len(), all, "{scopes:?}: {keys:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_has_room_for_all_of_it() {
+        for binding in BINDINGS {
+            assert!(binding.keys().chars().count() <= 14, "{}", binding.keys());
+            assert!(binding.help.len() <= 56, "{}", binding.help);
+            assert!(binding.title.len() <= 17, "{}", binding.title);
         }
     }
 

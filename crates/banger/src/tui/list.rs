@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use banger_core::doctor::Check;
 use banger_core::image::Image;
 use banger_core::lists::Watched;
 use banger_core::vm::Vm;
@@ -33,19 +34,35 @@ pub enum Column {
     State,
     /// Their images.
     Image,
-    /// What they take of CPUs, most first.
-    Cpu,
-    /// What they take of memory, most first.
+    /// Their virtual CPUs, most first.
+    Vcpus,
+    /// Their memory, most first.
     Memory,
-    /// What they take of the disk, most first.
-    Disk,
+    /// Their addresses, those without one last.
+    Address,
     /// How long they run, longest first.
     Uptime,
+    /// What they take of CPUs, most first.
+    Cpu,
+    /// What their VMMs take of memory, most first.
+    Rss,
+    /// What they take of the disk, most first.
+    Disk,
 }
 
 impl Column {
-    const ALL: [Self; 7] =
-        [Self::Name, Self::State, Self::Image, Self::Cpu, Self::Memory, Self::Disk, Self::Uptime];
+    const ALL: [Self; 10] = [
+        Self::Name,
+        Self::State,
+        Self::Image,
+        Self::Vcpus,
+        Self::Memory,
+        Self::Address,
+        Self::Uptime,
+        Self::Cpu,
+        Self::Rss,
+        Self::Disk,
+    ];
 
     /// Its heading.
     pub fn name(self) -> &'static str {
@@ -53,11 +70,19 @@ impl Column {
             Self::Name => "NAME",
             Self::State => "STATE",
             Self::Image => "IMAGE",
-            Self::Cpu => "CPU",
-            Self::Memory => "MEM",
-            Self::Disk => "DISK",
+            Self::Vcpus => "VCPUS",
+            Self::Memory => "MEMORY",
+            Self::Address => "IP",
             Self::Uptime => "UPTIME",
+            Self::Cpu => "CPU",
+            Self::Rss => "RSS",
+            Self::Disk => "ON DISK",
         }
+    }
+
+    /// Whether the least comes first.
+    fn ascends(self) -> bool {
+        matches!(self, Self::Name | Self::State | Self::Image | Self::Address)
     }
 }
 
@@ -71,10 +96,25 @@ pub struct Order {
 }
 
 impl Order {
+    /// By the column that is so many further.
+    pub fn turn(&mut self, by: usize) {
+        let at = Column::ALL.iter().position(|column| *column == self.column).unwrap_or(0);
+        *self = Self { column: Column::ALL[(at + by) % Column::ALL.len()], reverse: false };
+    }
+
     /// By the next column.
     pub fn next(&mut self) {
-        let at = Column::ALL.iter().position(|column| *column == self.column).unwrap_or(0);
-        *self = Self { column: Column::ALL[(at + 1) % Column::ALL.len()], reverse: false };
+        self.turn(1);
+    }
+
+    /// By the column before.
+    pub fn previous(&mut self) {
+        self.turn(Column::ALL.len() - 1);
+    }
+
+    /// Which way it goes.
+    pub fn arrow(self) -> char {
+        if self.column.ascends() == self.reverse { '▼' } else { '▲' }
     }
 }
 
@@ -91,8 +131,8 @@ impl Model {
         let filter = self.cursors[Tab::Vms as usize].filter.value();
         let text = |vm: &Vm| {
             let address = vm.lease.as_ref().map(|lease| lease.address.to_string());
-            let address = address.unwrap_or_default();
-            format!("{} {} {} {address}", vm.name, vm.state.name(), vm.spec.image_name)
+            let (address, state) = (address.unwrap_or_default(), words::state(&vm.state));
+            format!("{} {state} {} {address}", vm.name, vm.spec.image_name)
         };
         let all = self.lists.vms.values();
         let mut vms: Vec<_> =
@@ -113,9 +153,15 @@ impl Model {
                 (b.state.is_active(), a.state.name()).cmp(&(a.state.is_active(), b.state.name()))
             }
             Column::Image => a.spec.image_name.cmp(&b.spec.image_name),
+            Column::Vcpus => b.spec.vcpus.cmp(&a.spec.vcpus),
+            Column::Memory => b.spec.memory.cmp(&a.spec.memory),
+            Column::Address => {
+                let of = |vm: &Vm| vm.lease.as_ref().map(|lease| lease.address);
+                (of(a).is_none(), of(a)).cmp(&(of(b).is_none(), of(b)))
+            }
             // To a tenth, as it is shown.
             Column::Cpu => most(&|vm| Some((stats(vm)?.cpu_percent? * 10.0) as u64)),
-            Column::Memory => most(&|vm| stats(vm)?.rss_bytes),
+            Column::Rss => most(&|vm| stats(vm)?.rss_bytes),
             Column::Disk => most(&|vm| stats(vm).map(|s| s.disk.overlay_bytes + s.disk.work_bytes)),
             Column::Uptime => most(&|vm| Some(u64::MAX - vm.run.as_ref()?.started_at)),
         };
@@ -174,7 +220,7 @@ impl Model {
 
     /// What the doctor found, as far as it is shown.
     #[must_use]
-    pub fn shown_checks(&self) -> Vec<&banger_core::doctor::Check> {
+    pub fn shown_checks(&self) -> Vec<&Check> {
         let filter = self.cursors[Tab::Doctor as usize].filter.value();
         let all = self.doctor.iter().flat_map(|report| &report.checks);
         all.filter(|check| has(&format!("{} {}", check.name, check.detail), filter)).collect()
@@ -183,6 +229,11 @@ impl Model {
     /// Brings the cursor to a line that is there, and returns its number.
     pub fn settle(&mut self) -> Option<usize> {
         let lines = self.lines();
+        if self.tab == Tab::Vms
+            && let Some(awaited) = self.awaited.take_if(|id| lines.contains(id))
+        {
+            self.cursor_mut().key = Some(awaited);
+        }
         let cursor = self.cursor_mut();
         let found = cursor.key.as_ref().and_then(|key| lines.iter().position(|line| line == key));
         let line = found.unwrap_or(cursor.line).min(lines.len().saturating_sub(1));
@@ -218,6 +269,13 @@ impl Model {
     pub fn operation(&self) -> Option<&Watched> {
         let key = self.cursors[Tab::Operations as usize].key.as_ref()?;
         self.lists.operations.get(&key.parse().ok()?)
+    }
+
+    /// What the doctor found at the cursor.
+    #[must_use]
+    pub fn check(&self) -> Option<&Check> {
+        let key = self.cursors[Tab::Doctor as usize].key.as_ref()?;
+        self.doctor.as_ref()?.checks.iter().find(|check| check.name == *key)
     }
 
     /// The VMs that an act is for: those that are marked, else the one at the cursor.

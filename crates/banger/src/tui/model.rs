@@ -19,6 +19,7 @@ use super::keys::Scope;
 use super::list::{Cursor, Order};
 use super::log::LogView;
 use super::words;
+use crate::output::duration;
 
 /// How many looks a sparkline goes back.
 pub const PAST: usize = 60;
@@ -151,6 +152,8 @@ pub struct Model {
     pub happened: VecDeque<Happened>,
     /// What listens in guests.
     pub ports: HashMap<VmId, Ports>,
+    /// The VM that was asked last.
+    pub ports_of: Option<VmId>,
     /// The guest ports that are forwarded here, and where; those that were asked for, nowhere yet.
     pub forwards: BTreeMap<(VmId, u16), Option<SocketAddr>>,
     /// The VM that is being entered by SSH.
@@ -165,12 +168,16 @@ pub struct Model {
     pub tab: Tab,
     /// Where the person is in each list.
     pub cursors: [Cursor; 4],
+    /// The VM that the cursor goes to once it is there.
+    pub awaited: Option<String>,
     /// The order of the VMs.
     pub order: Order,
     /// The marked VMs.
     pub marked: BTreeSet<VmId>,
     /// Whether the details have the whole screen, and how far they are scrolled.
     pub details: Option<u16>,
+    /// How far the details beside the list are scrolled, and of which line.
+    pub beside: (Option<String>, u16),
     /// Whether the filter is being written.
     pub filtering: bool,
     /// The log that is shown.
@@ -207,6 +214,7 @@ impl Model {
             images_asked: Asked::No,
             happened: VecDeque::new(),
             ports: HashMap::new(),
+            ports_of: None,
             forwards: BTreeMap::new(),
             entering: None,
             doctor: None,
@@ -214,9 +222,11 @@ impl Model {
             ours: HashSet::new(),
             tab: Tab::Vms,
             cursors: Default::default(),
+            awaited: None,
             order: Order::default(),
             marked: BTreeSet::new(),
             details: None,
+            beside: (None, 0),
             filtering: false,
             log: None,
             streams: 0,
@@ -264,10 +274,9 @@ impl Model {
                 if let Some(watched) =
                     event.operation.as_ref().and_then(|id| self.lists.operations.get(id))
                     && self.ours.remove(&watched.operation.id)
-                    && let Outcome::Failed { failure } = outcome
                 {
-                    let problem = Problem::of_failure(&words::title(&watched.operation), failure);
-                    self.tell(problem);
+                    let operation = watched.operation.clone();
+                    self.tell_end(&operation, outcome, event.at_ms);
                 }
             }
             _ => {}
@@ -302,6 +311,18 @@ impl Model {
         }
     }
 
+    /// Tells how an operation ended that was begun here.
+    pub fn tell_end(&mut self, operation: &Operation, outcome: &Outcome, at_ms: u64) {
+        let title = words::title(operation);
+        match outcome {
+            Outcome::Failed { failure } => self.tell(Problem::of_failure(&title, failure)),
+            outcome => {
+                let took = duration(at_ms.saturating_sub(operation.started_at_ms));
+                self.notice = Some(format!("{title} {} ({took})", words::outcome(outcome)));
+            }
+        }
+    }
+
     /// Shows a problem until it is dismissed; the same one once.
     pub fn tell(&mut self, problem: Problem) {
         let known =
@@ -323,11 +344,23 @@ impl Model {
         self.dialogs.extend(filled);
     }
 
+    /// Whether a filter or a search is being written: it keeps the keys.
+    #[must_use]
+    pub fn is_typing(&self) -> bool {
+        self.filtering || self.log.as_ref().is_some_and(|log| log.search.is_some())
+    }
+
+    /// How many problems there are to be dismissed.
+    #[must_use]
+    pub fn problems(&self) -> usize {
+        self.dialogs.iter().filter(|dialog| matches!(dialog, Dialog::Problem(..))).count()
+    }
+
     /// Whether a problem waits for what is being filled in.
     #[must_use]
     pub fn problem_waits(&self) -> bool {
-        self.dialogs.last().is_some_and(Dialog::is_filled_in)
-            && self.dialogs.iter().any(|dialog| matches!(dialog, Dialog::Problem(..)))
+        let keeps = self.is_typing() || self.dialogs.last().is_some_and(Dialog::is_filled_in);
+        keeps && self.problems() > 0
     }
 
     /// Who is known goes on; who is gone takes its marks and numbers along.

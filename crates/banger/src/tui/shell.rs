@@ -182,8 +182,16 @@ impl Shell {
                     }
                     Effect::Copy(text) => {
                         self.screen.copy(&text)?;
-                        let done = Input::Done(format!("copied {text}"));
-                        todo.extend(update(&mut self.model, done));
+                        // Whether it takes them, a terminal does not say.
+                        let first = text.lines().next().unwrap_or_default();
+                        let told = format!("for the terminal's clipboard: {first}");
+                        todo.extend(update(&mut self.model, Input::Done(told)));
+                    }
+                    Effect::CopySecret(text) => {
+                        self.screen.copy(&text)?;
+                        let told =
+                            "the password is for the terminal's clipboard; the user is opencode";
+                        todo.extend(update(&mut self.model, Input::Done(told.to_owned())));
                     }
                     effect => self.outside.act(effect),
                 }
@@ -220,9 +228,11 @@ impl Shell {
             };
             for effect in update(&mut self.model, input) {
                 match effect {
-                    Effect::Quit | Effect::Suspend | Effect::Enter(_) | Effect::Copy(_) => {
-                        later.push_back(effect);
-                    }
+                    Effect::Quit
+                    | Effect::Suspend
+                    | Effect::Enter(_)
+                    | Effect::Copy(_)
+                    | Effect::CopySecret(_) => later.push_back(effect),
                     effect => self.outside.act(effect),
                 }
             }

@@ -6,3 +6,4 @@ mod monkey;
 pub mod scene;
 mod screens;
 mod svg;
+mod ways;

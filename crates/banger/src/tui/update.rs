@@ -11,7 +11,7 @@ use banger_core::api::ImageInfo;
 use banger_core::dashboard::Tick;
 use banger_core::doctor::DoctorReport;
 use banger_core::id::VmId;
-use banger_core::operation::{Event, EventKind, Operation, Outcome};
+use banger_core::operation::{Event, EventKind, Operation, OperationKind};
 use banger_core::vm::VmState;
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEvent};
 
@@ -19,6 +19,7 @@ use super::dialog::{Dialog, Problem, Request};
 use super::form::{Form, key_in, type_in};
 use super::keys;
 use super::model::{Asked, Link, Model, Ports, Snapshot, Tab};
+use super::words;
 
 /// What comes in.
 #[derive(Debug)]
@@ -45,16 +46,16 @@ pub enum Input {
     Begun(Operation),
     /// What was asked for is done.
     Done(String),
-    /// An address that the clipboard is to take.
-    Address(String),
+    /// The password of a VM's opencode, for the clipboard.
+    Password(String),
     /// What was asked for failed.
     Failed(Problem),
     /// What a form asked for was refused.
     Refused(Problem, Box<Form>),
     /// What listens in a guest.
     Ports(VmId, Ports),
-    /// A port of a guest is forwarded.
-    Forwarded(VmId, u16, SocketAddr),
+    /// A port of a guest is forwarded, and what was to be done with its address.
+    Forwarded(VmId, u16, SocketAddr, Then),
     /// It is not, or no longer.
     NotForwarded(VmId, u16, Problem),
     /// With which arguments SSH enters a VM.
@@ -109,6 +110,12 @@ pub enum Effect {
     Open(String),
     /// Puts a text into the terminal's clipboard.
     Copy(String),
+    /// The same with one that is not shown.
+    CopySecret(String),
+    /// Asks for the password of a VM's opencode.
+    Password(VmId),
+    /// Shows the web console in a browser.
+    Web,
     /// Starts the daemon.
     StartDaemon,
 }
@@ -138,6 +145,8 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
         Input::Loaded(snapshot) => {
             if matches!(model.link, Link::Away(_)) {
                 model.notice = Some("the daemon is back".to_owned());
+            } else if model.link == Link::Connecting {
+                model.notice = None;
             }
             model.load(*snapshot);
             // The stream of a console broke, too.
@@ -162,21 +171,27 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
         Input::Begun(operation) => {
             // It may have ended before we were told that it began.
             let known = model.lists.operations.get(&operation.id);
-            match known.and_then(|watched| watched.operation.outcome.clone()) {
-                None => drop(model.ours.insert(operation.id)),
-                Some(Outcome::Failed { failure }) => {
-                    let title = super::words::title(&operation);
-                    model.tell(Problem::of_failure(&title, &failure));
+            let ended = known.and_then(|watched| watched.operation.outcome.clone());
+            if operation.kind == OperationKind::VmCreate {
+                model.awaited = operation.vm.as_ref().map(ToString::to_string);
+            }
+            match ended {
+                None => {
+                    model.notice = Some(format!("{} …", words::title(&operation)));
+                    model.ours.insert(operation.id);
                 }
-                Some(_) => {}
+                Some(outcome) => model.tell_end(&operation, &outcome, model.now_ms),
             }
         }
         Input::Done(what) => model.notice = Some(what),
-        Input::Address(url) => return vec![Effect::Copy(url)],
+        Input::Password(password) => return vec![Effect::CopySecret(password)],
         Input::Failed(problem) => model.tell(problem),
         Input::Refused(problem, form) => model.refused(problem, *form),
         Input::Ports(vm, ports) => drop(model.ports.insert(vm, ports)),
-        Input::Forwarded(vm, port, at) => drop(model.forwards.insert((vm, port), Some(at))),
+        Input::Forwarded(vm, port, at, then) => {
+            model.forwards.insert((vm.clone(), port), Some(at));
+            return model.lead_to(&vm, port, then).into_iter().collect();
+        }
         Input::NotForwarded(vm, port, problem) => {
             model.forwards.remove(&(vm, port));
             model.tell(problem);
@@ -252,9 +267,7 @@ impl Model {
             return Vec::new();
         }
         self.notice = None;
-        if !self.dialogs.is_empty() {
-            return self.dialog_key(event);
-        }
+        // What fails while one types waits until that is done.
         if self.filtering {
             match event.code {
                 KeyCode::Enter => self.filtering = false,
@@ -270,6 +283,9 @@ impl Model {
         }
         if self.search_key(event) {
             return Vec::new();
+        }
+        if !self.dialogs.is_empty() {
+            return self.dialog_key(event);
         }
         match keys::action(self.scopes(), &event) {
             Some(action) => self.act(action),
@@ -297,13 +313,15 @@ impl Model {
         gone.into_iter().map(|(vm, port)| Effect::EndForward(vm, port)).collect()
     }
 
-    /// Asks once a run what listens in the VM at the cursor.
+    /// Asks what listens in the VM at the cursor, each time that the person comes to it.
     fn ask_for_ports(&mut self) -> Option<Effect> {
         let vm = self.vm().filter(|vm| vm.state == VmState::Running)?.id.clone();
-        if self.tab != Tab::Vms || self.ports.contains_key(&vm) {
+        let stays = self.ports_of.as_ref() == Some(&vm) && self.ports.contains_key(&vm);
+        if self.tab != Tab::Vms || stays {
             return None;
         }
-        self.ports.insert(vm.clone(), Ports::Asked);
+        self.ports_of = Some(vm.clone());
+        self.ports.entry(vm.clone()).or_insert(Ports::Asked);
         Some(Effect::Ports(vm))
     }
 
@@ -327,7 +345,8 @@ impl Model {
     }
 
     fn paste(&mut self, text: &str) {
-        match self.dialogs.last_mut() {
+        let typing = self.is_typing();
+        match self.dialogs.last_mut().filter(|_| !typing) {
             Some(Dialog::Form(form)) => form.paste(text),
             Some(Dialog::Confirm(confirm)) => {
                 if let Some((_, typed)) = &mut confirm.typed {

@@ -26,6 +26,8 @@ pub use theme::Theme;
 const WIDE: u16 = 196;
 /// How wide they are then.
 const BESIDE: u16 = 60;
+/// From this width on the details beneath a list are in two columns.
+const TWO: u16 = 110;
 /// What the TUI needs to be of any use.
 const LEAST: (u16, u16) = (40, 10);
 
@@ -59,34 +61,75 @@ fn list_and_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area
     let [list, details] = if area.width >= WIDE {
         Layout::horizontal([Constraint::Fill(1), Constraint::Length(BESIDE)]).areas(area)
     } else {
-        Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).areas(area)
+        // A short list leaves its room to the details: its frame and heading, and a line to come.
+        let lines = u16::try_from(model.lines().len()).unwrap_or(u16::MAX).saturating_add(4);
+        let list = lines.clamp(6, (area.height / 2).max(6));
+        Layout::vertical([Constraint::Length(list), Constraint::Fill(1)]).areas(area)
     };
     match model.tab {
         Tab::Vms => vms::draw(frame, model, theme, list),
         Tab::Images => images::draw(frame, model, theme, list),
         Tab::Operations => operations::draw(frame, model, theme, list),
-        Tab::Doctor => return doctor::draw(frame, model, theme, area),
+        Tab::Doctor => {
+            doctor::draw(frame, model, theme, area);
+            model.hits.page = model.hits.list.height;
+            return;
+        }
     }
-    let width = details.width.saturating_sub(2);
-    let lines = text::fold(details_of(model, theme, width), width.into());
-    frame.render_widget(Paragraph::new(lines).block(block(theme, "details")), details);
+    model.hits.page = model.hits.list.height;
+    let inner = Block::bordered().inner(details);
+    let rows = usize::from(inner.height);
+    let lines_in = |width| folded(details_of(model, theme, Rect { width, ..inner }), width);
+    let (mut width, mut room, mut lines) = (inner.width, rows, lines_in(inner.width));
+    if lines.len() > rows && inner.width >= TWO {
+        // A second column takes what the first has no room for.
+        (width, room) = (inner.width / 2, rows * 2);
+        lines = lines_in(width - 1);
+    }
+    let key = model.cursor().key.clone();
+    if model.beside.0 != key {
+        model.beside = (key, 0);
+    }
+    let more = lines.len().saturating_sub(room);
+    let from = usize::from(model.beside.1).min(more);
+    model.beside.1 = u16::try_from(from).unwrap_or(u16::MAX);
+    model.hits.details = inner;
+    let title = match more {
+        0 => "details".to_owned(),
+        more => format!("details · {more} lines more: Enter"),
+    };
+    frame.render_widget(block(theme, &title), details);
+    lines.drain(..from);
+    let second = lines.split_off(lines.len().min(rows));
+    let place = Rect { width, ..inner };
+    frame.render_widget(Paragraph::new(lines), place);
+    let beside = Rect { x: inner.x + width, ..place }.intersection(inner);
+    frame.render_widget(Paragraph::new(second), beside);
+}
+
+/// Details in lines of so many columns; what is folded stands beneath what it says.
+fn folded(lines: Vec<Line<'static>>, width: u16) -> Vec<Line<'static>> {
+    text::fold_to(lines, width.into(), detail::INDENT)
 }
 
 fn whole_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
     model.settle();
-    let width = area.width.saturating_sub(2);
-    let lines = text::fold(details_of(model, theme, width), width.into());
-    let height = usize::from(area.height.saturating_sub(2));
-    let most = u16::try_from(lines.len().saturating_sub(height)).unwrap_or(u16::MAX);
+    let inner = Block::bordered().inner(area);
+    let lines = folded(details_of(model, theme, inner), inner.width);
+    let most = lines.len().saturating_sub(inner.height.into());
+    let most = u16::try_from(most).unwrap_or(u16::MAX);
     let from = model.details.unwrap_or(0).min(most);
     model.details = Some(from);
+    model.hits.page = inner.height;
     let paragraph = Paragraph::new(lines).scroll((from, 0));
-    frame.render_widget(paragraph.block(block(theme, "details")), area);
+    let title =
+        if most > 0 { "details · ↑ ↓ scroll · Esc back" } else { "details · Esc back" };
+    frame.render_widget(paragraph.block(block(theme, title)), area);
 }
 
-fn details_of(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
+fn details_of(model: &Model, theme: Theme, area: Rect) -> Vec<Line<'static>> {
     match model.tab {
-        Tab::Vms => detail::lines(model, theme, width),
+        Tab::Vms => detail::lines(model, theme, area.width, area.height),
         Tab::Images => images::details(model, theme),
         Tab::Operations => operations::details(model, theme),
         Tab::Doctor => doctor::details(model, theme),

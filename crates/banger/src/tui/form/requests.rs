@@ -41,15 +41,21 @@ impl Form {
                     Request::new(&self.title, Method::PATCH, format!("/v1/vms/{vm}")).body(&change),
                 )
             }
-            Purpose::Resize(vm) => {
-                let now = &self.vm(model)?.spec;
-                // What stays is not asked for: a resize of the memory needs no look at the disk.
+            Purpose::Resize(vm) | Purpose::ResizeOverlay(vm) => {
+                // What nobody has touched is not asked for: it may have been changed elsewhere, and
+                // a resize of the memory needs no look at the disk.
+                let touched = |id: Id| self.fields.iter().any(|f| f.id == id && f.is_changed());
+                let size = |id: Id| {
+                    if touched(id) { self.size(id).ok().flatten() } else { None }
+                };
                 let change = ChangeVm {
-                    vcpus: Some(self.vcpus().ok()?).filter(|vcpus| *vcpus != now.vcpus),
-                    memory: self.size(Id::Memory).ok()?.filter(|size| *size != now.memory),
-                    disk: self.size(Id::Disk).ok()?.filter(|size| *size != now.disk),
+                    vcpus: if touched(Id::Vcpus) { self.vcpus().ok() } else { None },
+                    memory: size(Id::Memory),
+                    disk: size(Id::Disk),
+                    overlay: size(Id::Overlay),
                     ..ChangeVm::default()
                 };
+                self.vm(model)?;
                 let path = format!("/v1/vms/{vm}");
                 (change != ChangeVm::default())
                     .then(|| Request::new(&self.title, Method::PATCH, path).body(&change))

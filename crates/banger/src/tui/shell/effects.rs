@@ -1,7 +1,7 @@
 //! What the model wants done.
 
 use banger_core::agent::Port;
-use banger_core::api::ImageInfo;
+use banger_core::api::{ImageInfo, Secrets};
 use banger_core::dirs::Dirs;
 use banger_core::doctor::DoctorReport;
 use banger_core::id::VmId;
@@ -22,7 +22,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::super::dialog::{Problem, Request};
 use super::super::model::Ports;
 use super::super::update::{Effect, Input, Then};
-use crate::cmd::{forward, guest, ssh};
+use crate::cmd::{forward, guest, ssh, web};
 use crate::daemon;
 use crate::error::{CommandError, chain};
 
@@ -109,7 +109,23 @@ impl Outside {
                 let arguments = command.map(|command| command.arguments().to_vec());
                 Input::Entrance(vm, arguments.map_err(|error| problem("ssh", error)))
             }),
-            Effect::Open(url) => self.spawn(open(url)),
+            Effect::Open(url) => self.spawn(open(url.clone(), url.into())),
+            Effect::Password(vm) => self.spawn(async move {
+                match client.get::<Secrets>(&format!("/v1/vms/{vm}/secrets")).await {
+                    Ok(Secrets { opencode_password: Some(password), .. }) => {
+                        Input::Password(password)
+                    }
+                    Ok(_) => Input::Done("opencode is off in it: there is no password".to_owned()),
+                    Err(error) => Input::Failed(problem("password of opencode", error.into())),
+                }
+            }),
+            Effect::Web => self.spawn(async move {
+                match web::page(&client).await {
+                    // The page's name says nothing to others who look at command lines.
+                    Ok((login, page)) => open(login.url, page.into_os_string()).await,
+                    Err(error) => Input::Failed(problem("web console", error)),
+                }
+            }),
             Effect::StartDaemon => {
                 let to = self.to.clone();
                 self.spawn(async move {
@@ -122,7 +138,11 @@ impl Outside {
                 });
             }
             // These need the terminal.
-            Effect::Quit | Effect::Suspend | Effect::Enter(_) | Effect::Copy(_) => {}
+            Effect::Quit
+            | Effect::Suspend
+            | Effect::Enter(_)
+            | Effect::Copy(_)
+            | Effect::CopySecret(_) => {}
         }
     }
 
@@ -218,31 +238,21 @@ async fn keep_forwarding(
     let running: Vm = guest::running(&client, vm.as_str()).await?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let at = listener.local_addr()?;
-    let url = format!("http://{at}");
-    // Whoever left does not want to know.
-    let _ = to.send(Input::Forwarded(vm, port, at)).await;
-    let shown = match then {
-        Then::Open => open(url).await,
-        Then::Copy => Input::Address(url),
-    };
-    let _ = to.send(shown).await;
+    // Whoever left does not want to know. The model knows now where it is, and what is done there.
+    let _ = to.send(Input::Forwarded(vm, port, at, then)).await;
     forward::carry_all(&client, &running, listener, port, &|_| {}, async || {
         std::future::pending::<()>().await;
     })
     .await
 }
 
-/// Shows an address in the browser that the desktop has.
-async fn open(url: String) -> Input {
-    let remedy = Some("copy the address (key c), and open it yourself".to_owned());
+/// Shows an address in the browser that the desktop has, by what leads to it.
+async fn open(url: String, leads: OsString) -> Input {
+    let remedy = Some(format!("open it yourself (y copies it): {url}"));
     if ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
-        return Input::Failed(Problem::new(
-            format!("open {url}"),
-            "there is no desktop here",
-            remedy,
-        ));
+        return Input::Failed(Problem::new("open a browser", "there is no desktop here", remedy));
     }
-    let mut command = Command::new(Tool::XdgOpen).arg(&url);
+    let mut command = Command::new(Tool::XdgOpen).arg(&leads);
     for (name, value) in std::env::vars_os() {
         if let Some(name) = name.to_str() {
             command = command.env(name, value);
@@ -254,6 +264,6 @@ async fn open(url: String) -> Input {
             daemon::reap(pid);
             Input::Done(format!("opened {url}"))
         }
-        Err(error) => Input::Failed(Problem::new(format!("open {url}"), chain(&error), remedy)),
+        Err(error) => Input::Failed(Problem::new("open a browser", chain(&error), remedy)),
     }
 }

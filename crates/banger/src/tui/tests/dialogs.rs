@@ -71,10 +71,12 @@ fn what_fails_meanwhile_waits_for_what_is_being_filled_in() {
 #[test]
 fn what_is_wrong_with_a_field_is_read_whole() {
     let mut scene = Scene::usual((60, 30));
-    scene.model.lists.images.clear();
-    scene.keys("n").press(KeyCode::Down);
+    scene.keys("z").press(KeyCode::Tab).press(KeyCode::Tab).keys("1G");
     let screen = scene.screen();
-    assert!(screen.contains("there is none: build one first (tab Images, key b)"), "{screen}");
+    assert!(screen.contains("it has 8 GiB already"), "{screen}");
+    scene.press(KeyCode::Tab);
+    let screen = scene.screen();
+    assert!(screen.contains("what it may take of the host's disk; empty: all"), "{screen}");
 }
 
 #[test]

@@ -1,15 +1,18 @@
 //! Every screen, in several sizes and states. `INSTA_UPDATE=always cargo test -p banger screens`
 //! writes them anew, `BANGER_DOCS=write` those in `docs/`.
 
-use banger_core::operation::{EventKind, OperationKind};
-use banger_core::vm::VmState;
+use banger_core::id::VmId;
+use banger_core::net::Lease;
+use banger_core::operation::{EventKind, OperationKind, Outcome};
+use banger_core::size::Size;
+use banger_core::vm::{Network, PauseCause, StopCause, VmState};
 use crossterm::event::KeyCode;
 use ratatui::style::Color;
 
 use super::scene::{Scene, report, snapshot, vm};
 use super::svg;
 use crate::tui::model::Ports;
-use crate::tui::update::Input;
+use crate::tui::update::{Input, Then};
 
 const SMALL: (u16, u16) = (80, 24);
 const MIDDLE: (u16, u16) = (120, 36);
@@ -49,8 +52,9 @@ fn busy(size: (u16, u16)) -> Scene {
 
 fn with_ports(size: (u16, u16)) -> Scene {
     let mut scene = busy(size);
-    scene.press(KeyCode::Down);
-    let id = scene.model.vm().unwrap().id.clone();
+    // From the new one.
+    scene.press(KeyCode::Down).press(KeyCode::Down);
+    let id = VmId::from_bits(1);
     let port = |port, process: &str| banger_core::agent::Port {
         port,
         address: "0.0.0.0".to_owned(),
@@ -60,7 +64,48 @@ fn with_ports(size: (u16, u16)) -> Scene {
         id.clone(),
         Ports::Known(vec![port(22, "sshd"), port(4096, "opencode")]),
     ));
-    scene.take(Input::Forwarded(id, 4096, ([127, 0, 0, 1], 45787).into()));
+    scene.take(Input::Forwarded(id, 4096, ([127, 0, 0, 1], 45787).into(), Then::Copy));
+    scene
+}
+
+/// VMs in all states that stay, one with an address, and what happened to it.
+fn states(size: (u16, u16)) -> Scene {
+    let limit = Size::mib(300);
+    let detail = "no vsock".to_owned();
+    let cause = "loop device 7 is busy".to_owned();
+    let states = [
+        ("dev", VmState::Running),
+        ("full", VmState::Paused(PauseCause::OverlayFull { used: limit, limit })),
+        ("late", VmState::Paused(PauseCause::DiskFull { free: Size::mib(3) })),
+        ("torn", VmState::Failed { cause, removing: false }),
+        ("new", VmState::Stopped(StopCause::New)),
+        ("off", VmState::Stopped(StopCause::GuestShutdown)),
+        ("bad", VmState::Stopped(StopCause::StartFailed { detail })),
+        ("cut", VmState::Stopped(StopCause::HostRebooted)),
+    ];
+    let vms = states.into_iter().enumerate().map(|(i, (name, state))| {
+        let mut vm = vm(i as u64 + 1, name, state);
+        if name == "dev" {
+            vm.spec.network = Network::Nat;
+            vm.lease = Some(Lease::of([10, 77, 0, 5].into()));
+        }
+        vm
+    });
+    let mut scene = Scene::new(size);
+    scene.take(Input::Loaded(Box::new(snapshot(vms.collect(), Vec::new()))));
+    for i in 0..60 {
+        scene.tick(f64::from(i) * 3.0);
+    }
+    scene.begun(1, OperationKind::VmRestart, "dev", Some(1));
+    let id = VmId::from_bits(1);
+    for state in [VmState::Stopping, VmState::Starting, VmState::Running] {
+        scene.event(Some(1), EventKind::StateChanged { vm: id.clone(), state });
+    }
+    scene.event(Some(1), EventKind::Finished { outcome: Outcome::Succeeded { object: None } });
+    scene.click(" dev ");
+    let address = "0.0.0.0".to_owned();
+    let port = banger_core::agent::Port { port: 8000, address, process: Some("node".to_owned()) };
+    scene.take(Input::Ports(id, Ports::Known(vec![port])));
     scene
 }
 
@@ -109,6 +154,11 @@ fn the_vms() {
 }
 
 #[test]
+fn the_states() {
+    in_all_sizes("states", states);
+}
+
+#[test]
 fn a_form_that_is_wrong() {
     in_all_sizes("form", form);
 }
@@ -150,6 +200,11 @@ fn the_dialogs() {
         ("build", "2b"),
         ("pull", "2p"),
         ("filter", "/de"),
+        ("rename", "m"),
+        ("resize", "z"),
+        ("image-of-vm", "P"),
+        ("start-all", "as"),
+        ("overlay", "jz"),
     ] {
         assert_screen(name, Scene::usual(SMALL).keys(keys));
     }

@@ -1,7 +1,8 @@
 //! What a person does.
 
 use banger_core::api::StartVm;
-use banger_core::vm::{Vm, VmState, WaitFor};
+use banger_core::size::Size;
+use banger_core::vm::{RootDisk, Vm, VmState, WaitFor};
 use banger_wire::Method;
 use tui_input::Input;
 
@@ -72,9 +73,9 @@ fn names(vms: &[Vm]) -> String {
 
 impl Model {
     /// Does it, or asks first.
-    pub(super) fn act(&mut self, action: Action) -> Vec<Effect> {
+    pub(in super::super) fn act(&mut self, action: Action) -> Vec<Effect> {
         match action {
-            Action::Quit => return vec![Effect::Quit],
+            Action::Quit => return self.quit(),
             Action::Suspend => return vec![Effect::Suspend],
             Action::Help => self.dialogs.push(Dialog::Help(0)),
             Action::Palette => self.dialogs.push(Dialog::Palette(Palette::default())),
@@ -92,10 +93,13 @@ impl Model {
             Action::Down => self.scroll(1),
             Action::PageUp => self.scroll(-self.page()),
             Action::PageDown => self.scroll(self.page()),
+            Action::HalfUp => self.scroll(-self.page() / 2),
+            Action::HalfDown => self.scroll(self.page() / 2),
             Action::First => self.scroll(isize::MIN / 2),
             Action::Last => self.scroll(isize::MAX / 2),
             Action::Filter => self.filtering = true,
             Action::Sort => self.order.next(),
+            Action::SortBack => self.order.previous(),
             Action::Reverse => self.order.reverse = !self.order.reverse,
             Action::Mark => self.mark(),
             Action::MarkAll => self.mark_all(),
@@ -103,11 +107,9 @@ impl Model {
                 self.details = if self.details.is_some() { None } else { Some(0) };
             }
             Action::Details => {}
-            Action::Create => {
-                let image = (self.tab == Tab::Images).then(|| self.image()).flatten();
-                let form = Form::create(self, image.map(|image| image.name.as_str()));
-                self.dialogs.push(Dialog::Form(form));
-            }
+            Action::Copy => return self.copy(),
+            Action::Web => return vec![Effect::Web],
+            Action::Create => self.create(),
             Action::Start => return self.each(Deed::Start),
             Action::Stop => return self.each(Deed::Stop),
             Action::Restart => return self.each(Deed::Restart),
@@ -158,7 +160,7 @@ impl Model {
 
     /// How far a page goes.
     fn page(&self) -> isize {
-        let lines = self.log.as_ref().map_or(usize::from(self.hits.list.height), |log| log.page);
+        let lines = self.log.as_ref().map_or(usize::from(self.hits.page), |log| log.page);
         isize::try_from(lines.saturating_sub(1).max(1)).unwrap_or(1)
     }
 
@@ -176,6 +178,26 @@ impl Model {
             Vec::new()
         };
         closed.into_iter().chain(examined).collect()
+    }
+
+    /// Leaves what is shown, or all of it; asks first if that takes something away.
+    fn quit(&mut self) -> Vec<Effect> {
+        if let Some(log) = &mut self.log {
+            // Unlike Esc, with its search.
+            log.forget_search();
+        }
+        if self.log.is_some() || self.details.is_some() {
+            return self.back();
+        }
+        let ports = match self.forwards.len() {
+            0 => return vec![Effect::Quit],
+            1 => "a port that is forwarded here is so no longer".to_owned(),
+            count => format!("{count} ports that are forwarded here are so no longer"),
+        };
+        let (title, typed, unmark) = ("leave banger".to_owned(), None, Vec::new());
+        let confirm = Confirm { title, text: ports, typed, then: vec![Effect::Quit], unmark };
+        self.dialogs.push(Dialog::Confirm(confirm));
+        Vec::new()
     }
 
     fn back(&mut self) -> Vec<Effect> {
@@ -196,6 +218,34 @@ impl Model {
         Vec::new()
     }
 
+    fn create(&mut self) {
+        if self.dashboard.is_none() {
+            self.notice = Some("the daemon was not heard yet".to_owned());
+            return;
+        }
+        if self.lists.images.is_empty() {
+            let title = "first an image: there is none to make a VM of".to_owned();
+            self.dialogs.push(Dialog::Form(Form { title, ..Form::build() }));
+            return;
+        }
+        let image = (self.tab == Tab::Images).then(|| self.image()).flatten();
+        let form = Form::create(self, image.map(|image| image.name.as_str()));
+        self.dialogs.push(Dialog::Form(form));
+    }
+
+    /// Copies what one needs of the line that the person is at.
+    fn copy(&mut self) -> Vec<Effect> {
+        let text = match self.tab {
+            Tab::Vms => self.vm().map(|vm| format!("banger vm ssh {}", vm.name)),
+            Tab::Images => self.image().map(|image| image.name.to_string()),
+            Tab::Operations => self.operation().map(|watched| watched.operation.id.to_string()),
+            Tab::Doctor => self.check().map(|check| {
+                check.remedy.clone().unwrap_or_else(|| format!("{}: {}", check.name, check.detail))
+            }),
+        };
+        text.map(Effect::Copy).into_iter().collect()
+    }
+
     fn mark(&mut self) {
         let Some(id) = self.vm().map(|vm| vm.id.clone()) else { return };
         if !self.marked.remove(&id) {
@@ -213,19 +263,25 @@ impl Model {
         }
     }
 
-    /// Does something to all VMs that are meant, once it is confirmed if it takes something away.
+    /// Does something to all VMs that are meant, once it is confirmed if it takes something away
+    /// or is done to several.
     fn each(&mut self, deed: Deed) -> Vec<Effect> {
-        let meant: Vec<_> = self.meant().into_iter().filter(|vm| deed.fits(vm)).cloned().collect();
-        let requests: Vec<_> = meant.iter().map(|vm| deed.request(vm)).collect();
+        let all = self.meant();
+        let meant: Vec<_> = all.iter().filter(|vm| deed.fits(vm)).map(|vm| (*vm).clone()).collect();
+        let then: Vec<_> = meant.iter().map(|vm| Effect::Send(deed.request(vm))).collect();
+        let hidden = self.marked.len().saturating_sub(all.len());
         let Some(first) = meant.first() else {
-            self.notice = Some(match self.meant().as_slice() {
+            self.notice = Some(match all.as_slice() {
+                [] if hidden > 0 => {
+                    format!("{hidden} marked, none of which is shown (Esc shows all)")
+                }
                 [] => "no VM is selected".to_owned(),
                 [vm] => format!("nothing to {}: {} is {}", deed.verb(), vm.name, vm.state.name()),
                 _ => format!("nothing to {} among those that are marked", deed.verb()),
             });
             return Vec::new();
         };
-        let (text, word) = match deed {
+        let (mut text, word) = match deed {
             Deed::Kill => {
                 ("as if its power were cut: what was not written is lost".to_owned(), None)
             }
@@ -239,19 +295,45 @@ impl Model {
             }
             Deed::Stop => ("what runs in there ends".to_owned(), None),
             Deed::Restart => ("what runs in there ends, and begins anew".to_owned(), None),
-            Deed::Start => {
-                self.marked.clear();
-                return requests.into_iter().map(Effect::Send).collect();
-            }
+            Deed::Start if self.marked.is_empty() => return then,
+            Deed::Start => (self.would_take(&meant), None),
         };
         let title = match meant.len() {
             1 => format!("{} {}", deed.verb(), first.name),
             count => format!("{} {count} VMs", deed.verb()),
         };
-        let text = if meant.len() == 1 { text } else { format!("{}\n{text}", names(&meant)) };
+        if meant.len() > 1 {
+            text = format!("{}\n{text}", names(&meant));
+        }
+        let left = all.len() - meant.len();
+        if left > 0 {
+            text.push_str(&format!(
+                "\nnot {left} more that are marked: nothing to {}",
+                deed.verb()
+            ));
+        }
+        if hidden > 0 {
+            text.push_str(&format!("\nnot {hidden} more that are marked: the filter hides them"));
+        }
         let typed = word.map(|word| (word, Input::default()));
-        self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed, requests }));
+        let unmark = meant.iter().map(|vm| vm.id.clone()).collect();
+        self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed, then, unmark }));
         Vec::new()
+    }
+
+    /// What running VMs would have reserved of the host with these, too.
+    fn would_take(&self, vms: &[Vm]) -> String {
+        let Some(host) = &self.host else { return String::new() };
+        // One that is paused has its share already.
+        let new = || vms.iter().filter(|vm| !vm.state.is_active());
+        let vcpus = host.vcpus + new().map(|vm| u64::from(vm.spec.vcpus)).sum::<u64>();
+        let memory: u64 = new().map(|vm| vm.spec.memory.as_bytes()).sum();
+        let memory = Size::bytes(host.memory.as_bytes().saturating_add(memory));
+        let capacity = host.capacity;
+        format!(
+            "{vcpus} vcpus would run on {} CPUs, {memory} of {} would be reserved",
+            capacity.cpus, capacity.memory
+        )
     }
 
     /// Opens a form on the VM at the cursor.
@@ -264,6 +346,9 @@ impl Model {
 
     fn resize(&mut self) {
         match self.vm() {
+            Some(vm) if vm.state.is_active() && vm.spec.root_disk != RootDisk::Clone => {
+                self.form(Form::resize_overlay);
+            }
             Some(vm) if vm.state.is_active() => {
                 let message = format!("'{}' is {}", vm.name, vm.state.name());
                 let remedy = "stop it first (key S)".to_owned();
@@ -308,8 +393,8 @@ impl Model {
 
     fn list_ports(&mut self) -> Vec<Effect> {
         let Some(vm) = self.must_run("ports of") else { return Vec::new() };
-        self.ports.insert(vm.id.clone(), Ports::Asked);
-        self.dialogs.push(Dialog::Ports(PortList { vm: vm.id.clone(), at: 0 }));
+        self.dialogs.push(Dialog::Ports(PortList { vm: vm.id.clone(), port: None }));
+        self.ports.entry(vm.id.clone()).or_insert(Ports::Asked);
         vec![Effect::Ports(vm.id)]
     }
 
@@ -336,23 +421,32 @@ impl Model {
                 Some("delete those VMs first".to_owned()),
             ));
         }
-        let requests = vec![Request::new(&title, Method::DELETE, format!("/v1/images/{id}"))];
+        let request = Request::new(&title, Method::DELETE, format!("/v1/images/{id}"));
         let text = "no VM uses it; there is no way back".to_owned();
         let typed = Some((name, Input::default()));
-        self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed, requests }));
+        let (then, unmark) = (vec![Effect::Send(request)], Vec::new());
+        self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed, then, unmark }));
     }
 
     fn cancel(&mut self) -> Vec<Effect> {
-        let Some(watched) = self.operation() else { return Vec::new() };
+        let watched = match self.tab {
+            Tab::Vms => self.vm().and_then(|vm| self.under_way(&vm.id)),
+            _ => self.operation(),
+        };
+        let Some(watched) = watched else {
+            self.notice = Some("nothing is under way on it".to_owned());
+            return Vec::new();
+        };
         let what = words::title(&watched.operation);
         if watched.operation.outcome.is_some() {
             self.notice = Some(format!("{what} has ended"));
             return Vec::new();
         }
         let path = format!("/v1/operations/{}", watched.operation.id);
-        let requests = vec![Request::new(format!("cancel {what}"), Method::DELETE, path)];
         let (title, text) = (format!("cancel {what}"), "what it has done is undone".to_owned());
-        self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed: None, requests }));
+        let (then, unmark) =
+            (vec![Effect::Send(Request::new(&title, Method::DELETE, path))], vec![]);
+        self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed: None, then, unmark }));
         Vec::new()
     }
 

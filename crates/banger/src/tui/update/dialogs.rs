@@ -6,12 +6,16 @@ use crossterm::event::{KeyCode, KeyEvent};
 
 use super::super::dialog::{Dialog, PortList, Request};
 use super::super::form::key_in;
+use super::super::keys::Binding;
 use super::super::model::{Model, Ports};
 use super::{Effect, Then};
 
+/// The port of SSH: no browser reads it.
+const SSH: u16 = 22;
+
 impl Model {
     /// Gives a key to the dialog on top.
-    pub(super) fn dialog_key(&mut self, event: KeyEvent) -> Vec<Effect> {
+    pub(in super::super) fn dialog_key(&mut self, event: KeyEvent) -> Vec<Effect> {
         let Some(dialog) = self.dialogs.pop() else { return Vec::new() };
         if event.code == KeyCode::Esc {
             return Vec::new();
@@ -19,6 +23,14 @@ impl Model {
         match dialog {
             // Read, then dismissed: any other key was meant for something else.
             Dialog::Problem(..) if event.code == KeyCode::Enter => {}
+            Dialog::Problem(..) if event.code == KeyCode::Char('a') => {
+                self.dialogs.retain(|dialog| !matches!(dialog, Dialog::Problem(..)));
+            }
+            Dialog::Problem(problem, line) if event.code == KeyCode::Char('y') => {
+                let text = problem.remedy.clone().unwrap_or_else(|| problem.message.clone());
+                self.dialogs.push(Dialog::Problem(problem, line));
+                return vec![Effect::Copy(text)];
+            }
             Dialog::Problem(problem, line) => {
                 self.dialogs.push(Dialog::Problem(problem, scrolled(line, event.code)));
             }
@@ -29,7 +41,7 @@ impl Model {
                 palette.at = palette.at.min(found.len().saturating_sub(1));
                 match event.code {
                     KeyCode::Enter => {
-                        return found.get(palette.at).map_or_else(Vec::new, |b| self.act(b.action));
+                        return found.get(palette.at).map_or_else(Vec::new, |b| self.perform(b));
                     }
                     KeyCode::Up => palette.at = palette.at.saturating_sub(1),
                     KeyCode::Down => palette.at += 1,
@@ -51,8 +63,8 @@ impl Model {
                     }
                 };
                 if go {
-                    self.marked.clear();
-                    return confirm.requests.into_iter().map(Effect::Send).collect();
+                    self.marked.retain(|vm| !confirm.unmark.contains(vm));
+                    return confirm.then;
                 }
                 self.dialogs.push(Dialog::Confirm(confirm));
             }
@@ -66,7 +78,7 @@ impl Model {
                         self.notice = Some(form.no_request(self));
                         return Vec::new();
                     };
-                    form.focus = wrong;
+                    (form.focus, form.tried) = (wrong, true);
                 }
                 self.dialogs.push(Dialog::Form(form));
             }
@@ -75,32 +87,64 @@ impl Model {
         Vec::new()
     }
 
+    /// Does what was chosen by name, on the tab that it belongs to.
+    pub(in super::super) fn perform(&mut self, binding: &Binding) -> Vec<Effect> {
+        let elsewhere = !self.scopes().contains(&binding.scope);
+        let tab = binding.scope.tab().filter(|_| elsewhere);
+        let mut effects = tab.map_or_else(Vec::new, |tab| self.turn_to(tab as usize));
+        // Of what stands there now.
+        self.settle();
+        effects.extend(self.act(binding.action));
+        effects
+    }
+
     fn port_key(&mut self, mut list: PortList, event: KeyEvent) -> Vec<Effect> {
         let known = self.known_ports(&list.vm);
-        list.at = list.at.min(known.len().saturating_sub(1));
+        let at = list.line(&known);
+        let move_to = |at: usize| known.get(at.min(known.len().saturating_sub(1))).map(|p| p.port);
         let then = match event.code {
             KeyCode::Enter | KeyCode::Char('o') => Some(Then::Open),
             KeyCode::Char('c' | 'y') => Some(Then::Copy),
-            KeyCode::Up | KeyCode::Char('k') => {
-                list.at = list.at.saturating_sub(1);
-                None
+            KeyCode::Char('p') => {
+                let vm = list.vm.clone();
+                self.dialogs.push(Dialog::Ports(list));
+                return vec![Effect::Password(vm)];
             }
-            KeyCode::Down | KeyCode::Char('j') => {
-                list.at = (list.at + 1).min(known.len().saturating_sub(1));
-                None
+            KeyCode::Char('x') => {
+                let key = known.get(at).map(|port| (list.vm.clone(), port.port));
+                let ended = key.filter(|key| self.forwards.remove(key).is_some());
+                self.dialogs.push(Dialog::Ports(list));
+                return ended.map(|(vm, port)| Effect::EndForward(vm, port)).into_iter().collect();
             }
             KeyCode::Char('q') => return Vec::new(),
-            _ => None,
-        };
-        let effect = then.zip(known.get(list.at)).and_then(|(then, port)| {
-            match (self.url(&list.vm, port.port), then) {
-                (Some(url), Then::Open) => Some(Effect::Open(url)),
-                (Some(url), Then::Copy) => Some(Effect::Copy(url)),
-                (None, then) => self.forward(&list.vm, port.port, then),
+            code => {
+                match code {
+                    KeyCode::Up | KeyCode::Char('k') => list.port = move_to(at.saturating_sub(1)),
+                    KeyCode::Down | KeyCode::Char('j') => list.port = move_to(at + 1),
+                    _ => {}
+                }
+                None
             }
-        });
+        };
+        let effect = then
+            .zip(known.get(at))
+            .and_then(|(then, port)| self.lead_to(&list.vm, port.port, then));
         self.dialogs.push(Dialog::Ports(list));
         effect.into_iter().collect()
+    }
+
+    /// Opens or copies the address of a port; forwards it first if it has none here.
+    pub(super) fn lead_to(&mut self, vm: &VmId, port: u16, then: Then) -> Option<Effect> {
+        if (port, then) == (SSH, Then::Open) {
+            let told = "no browser reads that: e enters it, c copies the address";
+            self.notice = Some(told.to_owned());
+            return None;
+        }
+        match (self.address(vm, port), then) {
+            (Some(address), Then::Copy) => Some(Effect::Copy(address)),
+            (Some(address), Then::Open) => Some(Effect::Open(address)),
+            (None, then) => self.forward(vm, port, then),
+        }
     }
 
     /// Forwards a port, unless that was asked for already.
@@ -124,11 +168,12 @@ impl Model {
         ports
     }
 
-    /// Where a port of a guest is reached from here, if it is.
+    /// Where a port of a guest is reached from here, if it is: as a URL, but for SSH's.
     #[must_use]
-    pub fn url(&self, vm: &VmId, port: u16) -> Option<String> {
+    pub fn address(&self, vm: &VmId, port: u16) -> Option<String> {
+        let scheme = if port == SSH { "" } else { "http://" };
         if let Some(Some(at)) = self.forwards.get(&(vm.clone(), port)) {
-            return Some(format!("http://{at}"));
+            return Some(format!("{scheme}{at}"));
         }
         let lease = self.lists.vms.get(vm)?.lease.as_ref()?;
         // One that listens on the guest's loopback only is reached by forwarding.
@@ -136,7 +181,7 @@ impl Model {
         let open = ports
             .iter()
             .any(|p| p.port == port && !p.address.starts_with("127.") && p.address != "::1");
-        open.then(|| format!("http://{}:{port}", lease.address))
+        open.then(|| format!("{scheme}{}:{port}", lease.address))
     }
 }
 

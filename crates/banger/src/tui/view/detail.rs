@@ -1,19 +1,28 @@
 //! The details of a VM.
 
+use std::collections::VecDeque;
+
 use banger_core::size::Size;
-use banger_core::vm::Vm;
+use banger_core::vm::{PauseCause, StopCause, Vm, VmState};
 use ratatui::text::{Line, Span};
 
-use super::super::model::{Model, Ports};
+use super::super::model::{Model, PAST, Ports};
 use super::super::words;
 use super::Theme;
+use super::dialogs::shown_process;
 use super::operations::stages;
-use super::text::{clock, sparkline};
+use super::text::{age, clock, graph, sparkline};
 use crate::cmd::vm::{limits, name};
 use crate::output::duration;
 
 /// How many events are shown.
 const EVENTS: usize = 12;
+/// From how many lines on there is room for graphs, and how high they are.
+const TALL: u16 = 40;
+const GRAPH: usize = 5;
+
+/// Where it stands what something has.
+pub const INDENT: usize = 12;
 
 /// A name and what it has.
 pub fn pair(theme: Theme, name: &str, value: impl Into<Span<'static>>) -> Line<'static> {
@@ -25,26 +34,41 @@ pub fn heading(theme: Theme, text: &str) -> Line<'static> {
     Line::from(Span::styled(format!(" {text}"), theme.title()))
 }
 
-pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
+pub fn lines(model: &Model, theme: Theme, width: u16, height: u16) -> Vec<Line<'static>> {
     let Some(vm) = model.vm() else { return Vec::new() };
     let spec = &vm.spec;
+    let mut state = words::state(&vm.state);
+    if let Some(run) = &vm.run {
+        state.push_str(&format!(
+            " for {}",
+            age((model.now_ms / 1000).saturating_sub(run.started_at))
+        ));
+    }
     let mut lines = vec![
         pair(theme, "name", Span::styled(vm.name.to_string(), theme.title())),
-        pair(theme, "state", Span::styled(words::state(&vm.state), theme.state(&vm.state))),
+        pair(theme, "state", Span::styled(state, theme.state(&vm.state))),
     ];
+    if let Some(help) = rescue(vm) {
+        lines.push(pair(theme, "", Span::styled(help, theme.key())));
+    }
     if let Some(watched) = model.under_way(&vm.id) {
         lines.push(heading(theme, &words::title(&watched.operation)));
         lines.extend(stages(watched, model.now_ms, theme));
     }
-    lines.extend(resources(model, vm, theme, width));
+    lines.extend(resources(model, vm, theme, width, height));
     lines.extend(ports(model, vm, theme));
+    if let Some(run) = &vm.run {
+        let ready = run.ready.iter().map(|ready| format!("{} {}", ready.stage, duration(ready.ms)));
+        let ready = ready.collect::<Vec<_>>().join(" · ");
+        if !ready.is_empty() {
+            lines.push(pair(theme, "ready", ready));
+        }
+    }
     lines.extend([
-        pair(theme, "image", spec.image_name.to_string()),
-        pair(theme, "vcpus", spec.vcpus.to_string()),
-        pair(theme, "memory", spec.memory.to_string()),
-        pair(theme, "work disk", spec.disk.to_string()),
         pair(theme, "network", network(vm)),
-        pair(theme, "vmm", name(&spec.vmm)),
+        pair(theme, "image", spec.image_name.to_string()),
+        pair(theme, "size", sizes(vm)),
+        pair(theme, "runs on", runs_on(vm)),
         pair(theme, "root disk", format!("{}: {}", name(&spec.root_disk), spec.root_disk_reason)),
     ]);
     if let Some(limit) = spec.overlay {
@@ -54,14 +78,6 @@ pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
         lines.push(pair(theme, "limits", limits(&spec.limits)));
     }
     lines.push(pair(theme, "opencode", if spec.opencode { "on" } else { "off" }));
-    if let Some(run) = &vm.run {
-        let ready = run.ready.iter().map(|ready| format!("{} {}", ready.stage, duration(ready.ms)));
-        let ready = ready.collect::<Vec<_>>().join(" · ");
-        if !ready.is_empty() {
-            lines.push(pair(theme, "ready", ready));
-        }
-        lines.push(pair(theme, "pid", run.pid.to_string()));
-    }
     lines.push(pair(theme, "id", vm.id.to_string()));
     let events: Vec<_> = model
         .happened
@@ -80,6 +96,31 @@ pub fn lines(model: &Model, theme: Theme, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
+/// What helps a VM that stands still.
+fn rescue(vm: &Vm) -> Option<&'static str> {
+    match &vm.state {
+        VmState::Paused(PauseCause::OverlayFull { .. }) => Some("z lets its overlay take more"),
+        VmState::Paused(PauseCause::DiskFull { .. }) => {
+            Some("it goes on when there is room on that disk")
+        }
+        VmState::Stopped(StopCause::Crashed { .. } | StopCause::StartFailed { .. }) => {
+            Some("l shows its console, s starts it")
+        }
+        _ => None,
+    }
+}
+
+fn sizes(vm: &Vm) -> String {
+    let spec = &vm.spec;
+    let cpus = if spec.vcpus == 1 { "vcpu" } else { "vcpus" };
+    format!("{} {cpus}, memory {}, work disk {}", spec.vcpus, spec.memory, spec.disk)
+}
+
+fn runs_on(vm: &Vm) -> String {
+    let pid = vm.run.as_ref().map(|run| format!(", pid {}", run.pid));
+    format!("{}{}", name(&vm.spec.vmm), pid.unwrap_or_default())
+}
+
 fn network(vm: &Vm) -> String {
     match &vm.lease {
         Some(lease) => format!("{}, {} ({})", name(&vm.spec.network), lease.address, lease.mac),
@@ -88,22 +129,32 @@ fn network(vm: &Vm) -> String {
 }
 
 /// What it takes of the host.
-fn resources(model: &Model, vm: &Vm, theme: Theme, width: u16) -> Vec<Line<'static>> {
+fn resources(model: &Model, vm: &Vm, theme: Theme, width: u16, height: u16) -> Vec<Line<'static>> {
     let Some(taken) = model.taken.get(&vm.id) else { return Vec::new() };
     let stats = &taken.stats;
-    let room = usize::from(width.saturating_sub(30)).min(40);
     let mut lines = Vec::new();
+    let mut add = |name, text: String, past: &VecDeque<u64>, most, style| {
+        let mut first = pair(theme, name, format!("{text:<11}"));
+        if height >= TALL {
+            let room = usize::from(width).saturating_sub(INDENT + 1).min(PAST);
+            lines.push(first);
+            lines.extend(graph(past, most, room, GRAPH).into_iter().map(|line| {
+                Line::from(vec![Span::raw(" ".repeat(INDENT)), Span::styled(line, style)])
+            }));
+            return;
+        }
+        let room = usize::from(width.saturating_sub(30)).min(40);
+        let line = sparkline(past, most, room);
+        first.push_span(Span::styled(line.trim_start().to_owned(), style));
+        lines.push(first);
+    };
     if let Some(percent) = stats.cpu_percent {
-        let line = sparkline(&taken.cpu, 100 * u64::from(vm.spec.vcpus), room);
-        let mut shown = pair(theme, "CPU", format!("{:<11}", format!("{percent:.1} %")));
-        shown.push_span(Span::styled(line.trim_start().to_owned(), theme.busy()));
-        lines.push(shown);
+        let most = 100 * u64::from(vm.spec.vcpus);
+        add("CPU", format!("{percent:.1} %"), &taken.cpu, most, theme.busy());
     }
     if let Some(bytes) = stats.rss_bytes {
-        let line = sparkline(&taken.memory, taken.most_memory(vm), room);
-        let mut shown = pair(theme, "RSS", format!("{:<11}", Size::bytes(bytes).to_string()));
-        shown.push_span(Span::styled(line.trim_start().to_owned(), theme.good()));
-        lines.push(shown);
+        let (text, most) = (Size::bytes(bytes).to_string(), taken.most_memory(vm));
+        add("RSS", text, &taken.memory, most, theme.good());
     }
     let size = |bytes| Size::bytes(bytes).to_string();
     let disk = format!(
@@ -138,11 +189,9 @@ fn ports(model: &Model, vm: &Vm, theme: Theme) -> Vec<Line<'static>> {
         }
         Some(Ports::Known(_)) => {
             let shown = model.known_ports(&vm.id).into_iter().map(|port| {
-                // The guest gives its programs any name it likes.
-                let process: String =
-                    port.process.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+                let process = shown_process(port.process.as_deref().unwrap_or_default());
                 let url =
-                    model.url(&vm.id, port.port).map(|url| format!(" {url}")).unwrap_or_default();
+                    model.address(&vm.id, port.port).map(|at| format!(" {at}")).unwrap_or_default();
                 format!("{} {process}{url}", port.port).trim_end().to_owned()
             });
             let shown = shown.collect::<Vec<_>>().join(" · ");

@@ -1,5 +1,7 @@
 //! What is asked or told, over everything else.
 
+use banger_core::console::without_sequences;
+use crossterm::event::KeyCode;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -11,7 +13,7 @@ use unicode_width::UnicodeWidthStr as _;
 use super::super::dialog::{Confirm, Dialog, Palette, PortList, Problem};
 use super::super::form::{Form, Value};
 use super::super::keys::{BINDINGS, Scope};
-use super::super::model::{Model, Ports};
+use super::super::model::{Model, Ports, Tab};
 use super::Theme;
 use super::head::tail;
 use super::text::{fit, fold, row};
@@ -33,29 +35,32 @@ struct Content {
     from: usize,
     /// What stays at the bottom, however long the rest is.
     foot: Vec<Line<'static>>,
+    /// What the last line names: a key, how it is called, what it does.
+    keys: Vec<(KeyCode, &'static str, &'static str)>,
     style: Style,
 }
 
 impl Content {
     fn new(title: impl Into<String>, lines: Vec<Line<'static>>, style: Style) -> Self {
         let title = title.into();
-        Self { title, lines, hits: Vec::new(), cursor: None, from: 0, foot: Vec::new(), style }
+        let (hits, foot, keys) = (Vec::new(), Vec::new(), Vec::new());
+        Self { title, lines, hits, cursor: None, from: 0, foot, keys, style }
     }
 }
 
 pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
-    let Some(dialog) = model.dialogs.last() else { return };
+    let Some(dialog) = model.dialogs.last().filter(|_| !model.is_typing()) else { return };
     let width = WIDTH.min(area.width.saturating_sub(2));
     let inside = usize::from(width.saturating_sub(2));
     let mut content = match dialog {
-        Dialog::Problem(told, from) => problem(told, *from, theme, inside),
+        Dialog::Problem(told, from) => problem(told, *from, model.problems(), theme, inside),
         Dialog::Help(from) => help(*from, theme),
         Dialog::Palette(asked) => palette(asked, model, theme, inside),
         Dialog::Confirm(asked) => confirm(asked, theme, inside),
         Dialog::Form(filled) => form(filled, model, theme, inside),
         Dialog::Ports(list) => ports(list, model, theme, inside),
     };
-    let wanted = content.lines.len() + content.foot.len() + 2;
+    let wanted = content.lines.len() + content.foot.len() + 3;
     let wanted = u16::try_from(wanted).unwrap_or(u16::MAX);
     let height = wanted.min(area.height.saturating_sub(2)).max(3);
     let place = Rect {
@@ -73,7 +78,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
         ));
     let inner = block.inner(place);
     // At least half of it is for what scrolls; the last lines of the rest say what to do.
-    let height = usize::from(inner.height);
+    let height = usize::from(inner.height.saturating_sub(1));
     let foot = content.foot.split_off(content.foot.len().saturating_sub(height / 2));
     let room = height - foot.len();
     // The line that the person is at stays in sight.
@@ -83,13 +88,11 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     let scrolls = content.lines.len() > room;
     let mut shown: Vec<_> = content.lines.into_iter().skip(from).take(room).collect();
     shown.extend(foot);
-    if let Some(Dialog::Problem(..)) = model.dialogs.last()
-        && scrolls
-        && let Some(keys) = shown.last_mut()
-    {
-        keys.spans.extend(keys_line(theme, &[("↑ ↓", "scroll")]).spans);
+    if scrolls && matches!(model.dialogs.last(), Some(Dialog::Problem(..) | Dialog::Help(_))) {
+        content.keys.push((KeyCode::Down, "↑ ↓", "scroll"));
     }
     frame.render_widget(Paragraph::new(shown).block(block), place);
+    keys_line(frame, model, theme, row(inner, height), &content.keys);
     if let Some((line, column)) = content.cursor
         && let Some(down) = line.checked_sub(from).filter(|down| *down < room)
     {
@@ -110,17 +113,30 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     model.hits.dialog = hits;
 }
 
-fn keys_line(theme: Theme, keys: &[(&'static str, &'static str)]) -> Line<'static> {
-    let spans = keys.iter().flat_map(|(key, what)| {
-        [
-            Span::styled(format!(" {key}"), theme.key()),
+/// The last line: keys, which a click presses, too.
+fn keys_line(
+    frame: &mut Frame<'_>,
+    model: &mut Model,
+    theme: Theme,
+    area: Rect,
+    keys: &[(KeyCode, &'static str, &'static str)],
+) {
+    let mut x = area.x;
+    for (code, name, what) in keys {
+        let spans = [
+            Span::styled(format!(" {name}"), theme.key()),
             Span::styled(format!(" {what} "), theme.faint()),
-        ]
-    });
-    Line::from(spans.collect::<Vec<_>>())
+        ];
+        let width = spans.iter().map(Span::width).sum::<usize>();
+        let width = u16::try_from(width).unwrap_or(0);
+        let place = Rect { x, width, ..area }.intersection(area);
+        frame.render_widget(Paragraph::new(Line::from(spans.to_vec())), place);
+        model.hits.keys.push((place, *code));
+        x = x.saturating_add(width);
+    }
 }
 
-fn problem(told: &Problem, from: u16, theme: Theme, width: usize) -> Content {
+fn problem(told: &Problem, from: u16, count: usize, theme: Theme, width: usize) -> Content {
     let mut lines: Vec<Line<'_>> =
         told.message.lines().map(|line| Line::from(format!(" {line}"))).collect();
     if !told.console.is_empty() {
@@ -132,10 +148,14 @@ fn problem(told: &Problem, from: u16, theme: Theme, width: usize) -> Content {
     if let Some(remedy) = &told.remedy {
         foot.push(Line::from(vec![Span::styled(" hint ", theme.key()), Span::raw(remedy.clone())]));
     }
-    foot.push(keys_line(theme, &[("Enter", "dismiss")]));
-    let title = format!("failed: {}", told.title);
+    let mut title = format!("failed: {}", told.title);
+    let mut keys = vec![(KeyCode::Enter, "Enter", "dismiss"), (KeyCode::Char('y'), "y", "copy")];
+    if count > 1 {
+        title = format!("{count} failures · {title}");
+        keys.insert(1, (KeyCode::Char('a'), "a", "dismiss all"));
+    }
     let content = Content::new(title, fold(lines, width), theme.bad());
-    Content { from: from.into(), foot: fold(foot, width), ..content }
+    Content { from: from.into(), foot: fold(foot, width), keys, ..content }
 }
 
 fn help(from: u16, theme: Theme) -> Content {
@@ -149,11 +169,17 @@ fn help(from: u16, theme: Theme) -> Content {
             ]));
         }
     }
-    let mouse = "a click selects, sorts by a heading, turns to a tab; the wheel scrolls";
     lines.push(Line::from(Span::styled(" Mouse", theme.title())));
-    lines.push(Line::from(format!("   {mouse}")));
-    let mut content = Content::new("keys (Esc leaves)", lines, theme.busy());
+    for line in [
+        "a click selects; on what is selected it shows the details",
+        "on a tab, a heading or a key that is named it does what that does",
+        "the wheel scrolls what it is over; Shift selects text, as the terminal does",
+    ] {
+        lines.push(Line::from(format!("   {line}")));
+    }
+    let mut content = Content::new("keys", lines, theme.busy());
     content.from = from.into();
+    content.keys = vec![(KeyCode::Esc, "Esc", "leave")];
     content
 }
 
@@ -178,10 +204,12 @@ fn palette(asked: &Palette, model: &Model, theme: Theme, width: usize) -> Conten
     for (i, binding) in found.iter().enumerate().skip(first).take(15) {
         content.hits.push((lines.len(), i));
         let style = if i == at { theme.chosen() } else { Style::new() };
+        let place = binding.scope.tab().map_or("", Tab::name);
         let text = format!(
-            " {:<18} {:<44} {:>8}",
+            " {:<17} {:<38} {:<10} {:>5}",
             binding.title,
-            fit(binding.help, 44),
+            fit(binding.help, 38),
+            place,
             binding.keys.first().map(|k| k.name()).unwrap_or_default()
         );
         lines.push(Line::from(Span::styled(fit(&text, width), style)));
@@ -191,6 +219,7 @@ fn palette(asked: &Palette, model: &Model, theme: Theme, width: usize) -> Conten
     }
     content.lines = lines;
     content.cursor = Some((0, column));
+    content.keys = vec![(KeyCode::Enter, "Enter", "do it"), (KeyCode::Esc, "Esc", "leave")];
     content
 }
 
@@ -200,7 +229,9 @@ fn confirm(asked: &Confirm, theme: Theme, width: usize) -> Content {
     let mut lines = fold(lines, width);
     let mut content = Content::new(format!("{}?", asked.title), Vec::new(), theme.warning());
     match &asked.typed {
-        None => lines.push(keys_line(theme, &[("y", "yes"), ("n", "no")])),
+        None => {
+            content.keys = vec![(KeyCode::Char('y'), "y", "yes"), (KeyCode::Char('n'), "n", "no")];
+        }
         Some((word, typed)) => {
             lines.push(Line::from(vec![
                 Span::raw(" type "),
@@ -210,13 +241,10 @@ fn confirm(asked: &Confirm, theme: Theme, width: usize) -> Content {
             let (line, column) = input(" > ", typed, theme, width);
             content.cursor = Some((lines.len(), column));
             lines.push(line);
-            let go = if asked.is_met() { theme.bad() } else { theme.faint() };
-            lines.push(Line::from(vec![
-                Span::styled(" Enter", go),
-                Span::styled(" do it  ", theme.faint()),
-                Span::styled("Esc", theme.key()),
-                Span::styled(" leave it", theme.faint()),
-            ]));
+            if asked.is_met() {
+                content.keys.push((KeyCode::Enter, "Enter", "do it"));
+            }
+            content.keys.push((KeyCode::Esc, "Esc", "leave it"));
         }
     }
     content.lines = lines;
@@ -245,12 +273,13 @@ fn form(filled: &Form, model: &Model, theme: Theme, width: usize) -> Content {
         let value = fit(&value, space);
         let pad = space.saturating_sub(value.width());
         let left = width.saturating_sub(16 + space);
+        // A field that nobody has been to is not wrong yet.
         let (note, style) = match error {
-            Some(error) => (error, theme.bad()),
-            None => (&field.hint, theme.faint()),
+            Some(error) if field.seen || filled.tried => (error, theme.bad()),
+            _ => (&field.hint, theme.faint()),
         };
-        // What is wrong here is read whole.
-        let beneath = error.as_ref().filter(|error| focused && error.width() > left);
+        // Where the person is, it is read whole.
+        let beneath = Some(note.clone()).filter(|note| focused && note.width() > left);
         let note = if beneath.is_some() { String::new() } else { fit(note, left) };
         if focused {
             content.cursor = Some((lines.len(), 15 + column));
@@ -261,8 +290,8 @@ fn form(filled: &Form, model: &Model, theme: Theme, width: usize) -> Content {
             Span::raw(" ".repeat(pad + 1)),
             Span::styled(note, style),
         ]));
-        if let Some(error) = beneath {
-            let line = Line::from(Span::styled(format!("   {error}"), style));
+        if let Some(note) = beneath {
+            let line = Line::from(Span::styled(format!("   {note}"), style));
             lines.extend(fold(vec![line], width));
         }
         if let Value::Choice { options, at } = &field.value
@@ -290,30 +319,37 @@ fn form(filled: &Form, model: &Model, theme: Theme, width: usize) -> Content {
             ])
         }));
     }
-    lines.push(keys_line(
-        theme,
-        &[("Enter", "do it"), ("Tab ↑ ↓", "field"), ("← →", "choose"), ("Esc", "leave")],
-    ));
+    content.keys = vec![
+        (KeyCode::Enter, "Enter", "do it"),
+        (KeyCode::Tab, "Tab ↑ ↓", "field"),
+        (KeyCode::Right, "← →", "choose"),
+        (KeyCode::Esc, "Esc", "leave"),
+    ];
     content.lines = lines;
     content
 }
 
 fn ports(list: &PortList, model: &Model, theme: Theme, width: usize) -> Content {
-    let name = model.lists.vms.get(&list.vm).map_or_else(String::new, |vm| vm.name.to_string());
+    let vm = model.lists.vms.get(&list.vm);
+    let name = vm.map_or_else(|| "a VM that is gone".to_owned(), |vm| vm.name.to_string());
     let mut content = Content::new(format!("ports of {name}"), Vec::new(), theme.busy());
     let known = model.known_ports(&list.vm);
     let mut lines = Vec::new();
+    let faint = |text| Line::from(Span::styled(text, theme.faint()));
     match model.ports.get(&list.vm) {
+        _ if vm.is_none_or(|vm| vm.run.is_none()) => lines.push(faint(" it does not run")),
         Some(Ports::Known(_)) if known.is_empty() => lines.push(Line::from(" nothing listens")),
         Some(Ports::Known(_)) => {
-            let at = list.at.min(known.len() - 1);
+            let at = list.line(&known);
             for (i, port) in known.iter().enumerate() {
                 content.hits.push((lines.len(), i));
-                let process = port.process.clone().unwrap_or_else(|| "-".to_owned());
-                let url = model
-                    .url(&list.vm, port.port)
-                    .unwrap_or_else(|| "forwarded when you open it".to_owned());
-                let text = format!(" {:>5}  {:<16} {url}", port.port, fit(&process, 16));
+                let process = shown_process(port.process.as_deref().unwrap_or("-"));
+                let address = match model.address(&list.vm, port.port) {
+                    Some(address) => address,
+                    None if port.port == 22 => "forwarded when you copy its address".to_owned(),
+                    None => "forwarded when you open it".to_owned(),
+                };
+                let text = format!(" {:>5}  {:<16} {address}", port.port, fit(&process, 16));
                 let style = if i == at { theme.chosen() } else { Style::new() };
                 lines.push(Line::from(Span::styled(fit(&text, width), style)));
             }
@@ -322,12 +358,22 @@ fn ports(list: &PortList, model: &Model, theme: Theme, width: usize) -> Content 
         Some(Ports::Unknown(why)) => {
             lines.push(Line::from(Span::styled(format!(" {why}"), theme.warning())))
         }
-        Some(Ports::Asked) | None => {
-            lines.push(Line::from(Span::styled(" asking the agent …", theme.faint())))
-        }
+        Some(Ports::Asked) | None => lines.push(faint(" asking the agent …")),
     }
-    let mut lines = fold(lines, width);
-    lines.push(keys_line(theme, &[("Enter", "open"), ("c", "copy the address"), ("Esc", "leave")]));
-    content.lines = lines;
+    content.keys = vec![
+        (KeyCode::Enter, "Enter", "open"),
+        (KeyCode::Char('c'), "c", "copy address"),
+        (KeyCode::Char('x'), "x", "end it"),
+    ];
+    if vm.is_some_and(|vm| vm.spec.opencode) {
+        content.keys.push((KeyCode::Char('p'), "p", "copy password"));
+    }
+    content.keys.push((KeyCode::Esc, "Esc", "leave"));
+    content.lines = fold(lines, width);
     content
+}
+
+/// What a guest calls a program: any text it likes.
+pub fn shown_process(name: &str) -> String {
+    without_sequences(name).chars().filter(|c| !c.is_control()).collect()
 }

@@ -11,10 +11,10 @@ use unicode_width::UnicodeWidthStr as _;
 use super::super::keys::{Action, BINDINGS, Binding};
 use super::super::model::{Link, Model, Tab};
 use super::Theme;
-use super::text::{bar, fit};
+use super::text::{bar, fit, short};
 
 /// The least and the most columns of a bar.
-const BAR: (usize, usize) = (4, 16);
+const BAR: (usize, usize) = (4, 24);
 
 pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
     tabs(frame, model, theme, Rect { height: 1, ..area });
@@ -22,7 +22,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     let spans = match (&model.link, &model.host) {
         (Link::Away(why), _) => {
             let text =
-                format!(" the daemon is away: {why}; what is here is as it was (R starts it)");
+                format!(" the daemon is away · R starts it · what is here is as it was · {why}");
             vec![Span::styled(fit(&text, area.width.into()), theme.bad())]
         }
         (_, Some(host)) => status(model, host, theme, area.width.into()),
@@ -36,84 +36,112 @@ fn tabs(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
     let mut x = area.x + 8;
     for (i, tab) in Tab::ALL.into_iter().enumerate() {
         let count = match tab {
-            Tab::Vms => Some(model.lists.vms.len()),
-            Tab::Images => Some(model.lists.images.len()),
-            Tab::Operations => Some(model.active().count()),
-            Tab::Doctor => None,
+            Tab::Vms => format!(" {}", model.lists.vms.len()),
+            Tab::Images => format!(" {}", model.lists.images.len()),
+            Tab::Operations => format!(" {}", model.active().count()),
+            Tab::Doctor => String::new(),
         };
-        let count = count.map(|count| format!(" {count}")).unwrap_or_default();
-        let text = format!(" {} {}{count} ", i + 1, tab.name());
-        let width = u16::try_from(text.width()).unwrap_or(0);
+        let key = format!(" {} ", i + 1);
+        let text = format!("{}{count} ", tab.name());
+        let width = u16::try_from(key.width() + text.width()).unwrap_or(0);
         let place = Rect { x, width, ..area }.intersection(area);
         model.hits.tabs.push((place, tab));
         x += width + 1;
-        let style = if tab == model.tab { theme.chosen() } else { theme.faint() };
-        spans.extend([Span::styled(text, style), Span::raw(" ")]);
+        let (of_key, style) = match tab == model.tab {
+            true => (theme.chosen(), theme.chosen()),
+            false => (theme.key(), theme.faint()),
+        };
+        spans.extend([Span::styled(key, of_key), Span::styled(text, style), Span::raw(" ")]);
     }
     frame.render_widget(Paragraph::new(Line::from(spans)), area);
-    let (text, style) = match &model.link {
-        Link::Connecting => ("connecting ".to_owned(), theme.busy()),
-        Link::Away(_) => ("away ".to_owned(), theme.bad()),
+    let (texts, style) = match &model.link {
+        Link::Connecting => (vec!["connecting ".to_owned()], theme.busy()),
+        Link::Away(_) => (vec!["away ".to_owned()], theme.bad()),
         Link::Up => {
             let daemon = model.dashboard.as_ref().map(|dashboard| &dashboard.daemon);
-            let text = daemon.map(|d| format!("bangerd {} · {} ", d.version, d.pid));
-            (text.unwrap_or_default(), theme.faint())
+            let texts = daemon.map(|d| {
+                let running = format!("{} running", running(model));
+                let of_it = format!("bangerd {}", d.version);
+                vec![
+                    format!("{running} · {of_it} · pid {} ", d.pid),
+                    format!("{running} · {of_it} "),
+                    format!("{of_it} "),
+                    format!("{} ", d.version),
+                ]
+            });
+            (texts.unwrap_or_default(), theme.faint())
         }
     };
-    let width = u16::try_from(text.width()).unwrap_or(0);
-    if x + width <= area.right() {
+    // As much of it as there is room for.
+    let left = usize::from(area.right().saturating_sub(x));
+    if let Some(text) = texts.into_iter().find(|text| text.width() <= left) {
+        let width = u16::try_from(text.width()).unwrap_or(0);
         let right = Rect { x: area.right() - width, width, ..area };
         frame.render_widget(Paragraph::new(Span::styled(text, style)), right);
     }
 }
 
-/// What running VMs have reserved of the host, and what all take of its disk.
+/// How many VMs run.
+fn running(model: &Model) -> usize {
+    model.lists.vms.values().filter(|vm| vm.state.is_active()).count()
+}
+
+/// What running VMs have reserved of the host, and what all take of its disk; at the right, what
+/// works here.
 fn status(model: &Model, host: &HostUse, theme: Theme, width: usize) -> Vec<Span<'static>> {
     let capacity = host.capacity;
     let pressure = host.pressure;
+    let gone = capacity.disk.as_bytes().saturating_sub(capacity.disk_free.as_bytes());
+    let cpu = (host.vcpus, host.vcpus, capacity.cpus);
+    let memory = host.memory.as_bytes();
+    let ram = (memory, memory, capacity.memory.as_bytes());
+    let disk = (host.disk.as_bytes(), gone, capacity.disk.as_bytes());
+    let of_disk = format!("{}/{}", short(host.disk), short(capacity.disk));
+    let of_ram = format!("{}/{}", short(host.memory), short(capacity.memory));
     let parts = [
-        (
-            "CPU",
-            (host.vcpus, capacity.cpus),
-            format!("{}/{}", host.vcpus, capacity.cpus),
-            pressure.cpu,
-        ),
-        (
-            "RAM",
-            (host.memory.as_bytes(), capacity.memory.as_bytes()),
-            format!("{}/{}", host.memory, capacity.memory),
-            pressure.memory,
-        ),
-        (
-            "disk",
-            (host.disk.as_bytes(), capacity.disk.as_bytes()),
-            format!("{}/{}", host.disk, capacity.disk),
-            pressure.disk,
-        ),
+        ("CPU", cpu, format!("{}/{}", host.vcpus, capacity.cpus), pressure.cpu),
+        ("RAM", ram, of_ram, pressure.memory),
+        ("disk", disk, of_disk, pressure.disk),
     ];
+    let free = format!(" {} free", short(capacity.disk_free));
     let dashboard = model.dashboard.as_ref();
     let checks: Vec<Span<'_>> = dashboard
         .into_iter()
         .flat_map(|dashboard| [("sudo", &dashboard.sudo), ("KVM", &dashboard.kvm)])
         .flat_map(|(name, check)| check_spans(name, check, theme))
         .collect();
+    let wide = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    let left = width.saturating_sub(wide(&checks) + 1);
     let fixed: usize =
-        parts.iter().map(|(name, _, numbers, _)| name.len() + numbers.width() + 5).sum::<usize>()
-            + checks.iter().map(Span::width).sum::<usize>();
-    let each = (width.saturating_sub(fixed) / parts.len()).clamp(BAR.0, BAR.1);
+        parts.iter().map(|(name, _, numbers, _)| name.len() + numbers.width() + 5).sum();
+    let room = left.saturating_sub(fixed);
+    // Bars first, then what is free.
+    let free = Some(free).filter(|free| room >= free.width() + BAR.0 * parts.len());
+    let room = room - free.as_ref().map_or(0, |free| free.width());
+    let each = (room / parts.len()).min(BAR.1);
+    let each = if each < BAR.0 { 0 } else { each };
     let mut spans = Vec::new();
-    for (name, (taken, of), numbers, pressure) in parts {
+    for (name, (taken, gone, of), numbers, pressure) in parts {
         let style = theme.pressure(pressure);
-        spans.push(Span::raw(format!(" {name} ")));
-        spans.extend(bar(theme, style, taken, of, each));
+        let mut part = vec![Span::raw(format!(" {name} "))];
+        if each > 0 {
+            part.extend(bar(theme, style, taken, gone, of, each));
+            part.push(Span::raw(" "));
+        }
         // Without colours, too, one sees which is near its end.
         let mark = match pressure {
             Pressure::Green => " ",
             Pressure::Yellow => "!",
             Pressure::Red => "‼",
         };
-        spans.push(Span::styled(format!(" {numbers}{mark}"), style));
+        part.push(Span::styled(format!("{numbers}{mark}"), style));
+        // What has no room is left out whole: what works here stays in sight.
+        if wide(&spans) + wide(&part) <= left {
+            spans.extend(part);
+        }
     }
+    spans.extend(free.map(|free| Span::styled(free, theme.faint())));
+    spans.push(Span::raw(" ".repeat(left.saturating_sub(wide(&spans)))));
     spans.extend(checks);
     spans
 }
@@ -124,7 +152,7 @@ fn check_spans(name: &'static str, check: &Check, theme: Theme) -> [Span<'static
 }
 
 /// The last line: the filter, a word, or what can be pressed here.
-pub fn foot(frame: &mut Frame<'_>, model: &Model, theme: Theme, area: Rect) {
+pub fn foot(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) {
     let width = usize::from(area.width);
     let search = model.log.as_ref().and_then(|log| log.search.as_ref());
     let input = search.or(model.filtering.then(|| &model.cursor().filter));
@@ -135,9 +163,7 @@ pub fn foot(frame: &mut Frame<'_>, model: &Model, theme: Theme, area: Rect) {
         frame.render_widget(Paragraph::new(line), area);
         let x = input.visual_cursor().saturating_sub(from) + 2;
         let x = area.x.saturating_add(u16::try_from(x).unwrap_or(0)).min(area.right() - 1);
-        if model.dialogs.is_empty() {
-            frame.set_cursor_position((x, area.y));
-        }
+        frame.set_cursor_position((x, area.y));
         return;
     }
     if model.problem_waits() {
@@ -152,31 +178,96 @@ pub fn foot(frame: &mut Frame<'_>, model: &Model, theme: Theme, area: Rect) {
         );
         return;
     }
-    frame.render_widget(Paragraph::new(Line::from(hints(model, theme, width))), area);
+    let mut x = area.x;
+    for binding in hints(model, width) {
+        let spans = hint(binding, theme);
+        let wide = u16::try_from(spans.iter().map(Span::width).sum::<usize>()).unwrap_or(0);
+        let place = Rect { x, width: wide, ..area };
+        frame.render_widget(Paragraph::new(Line::from(spans.to_vec())), place);
+        model.hits.hints.push((place, binding.action));
+        x += wide;
+    }
 }
 
-/// The keys of this place, as many as have room beside those that are always shown.
-fn hints(model: &Model, theme: Theme, width: usize) -> Vec<Span<'static>> {
-    let here = model.scopes()[0];
-    let always = [Action::Help, Action::Palette, Action::Filter, Action::Quit];
-    let known = |binding: &&Binding| model.scopes().contains(&binding.scope);
-    let (of_here, others): (Vec<_>, Vec<_>) =
-        BINDINGS.iter().filter(known).partition(|binding| binding.scope == here);
-    let wide = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
-    let last: Vec<_> = others
-        .into_iter()
-        .filter(|binding| always.contains(&binding.action))
-        .flat_map(|binding| hint(binding, theme))
-        .collect();
-    let mut spans = Vec::new();
-    for hint in of_here.into_iter().map(|binding| hint(binding, theme)) {
-        if wide(&spans) + wide(&hint) + wide(&last) > width {
-            break;
-        }
-        spans.extend(hint);
+/// What is wanted most where the person is, the first first.
+fn wanted(model: &Model) -> &'static [Action] {
+    use Action as A;
+    if model.log.is_some() {
+        return &[A::Back, A::Follow, A::Search, A::NextMatch, A::PreviousMatch];
     }
-    spans.extend(last);
-    spans
+    match (model.tab, model.vm()) {
+        (Tab::Vms, None) if model.lists.images.is_empty() => &[A::Build, A::Create],
+        (Tab::Vms, None) => &[A::Create],
+        (Tab::Vms, _) if !model.marked.is_empty() => {
+            &[A::Start, A::Stop, A::Restart, A::Kill, A::Delete, A::Mark, A::MarkAll, A::Back]
+        }
+        (Tab::Vms, Some(vm)) if model.under_way(&vm.id).is_some() => {
+            &[A::Cancel, A::Logs, A::Details, A::Create]
+        }
+        (Tab::Vms, Some(vm)) if vm.run.is_some() => &[
+            A::Ssh,
+            A::Logs,
+            A::Ports,
+            A::Stop,
+            A::Details,
+            A::Create,
+            A::Restart,
+            A::Kill,
+            A::Delete,
+            A::Mark,
+            A::Rename,
+            A::PromoteVm,
+            A::Sort,
+        ],
+        (Tab::Vms, Some(_)) => &[
+            A::Start,
+            A::Resize,
+            A::Delete,
+            A::Logs,
+            A::Details,
+            A::Create,
+            A::Rename,
+            A::PromoteVm,
+            A::Mark,
+            A::Sort,
+        ],
+        (Tab::Images, _) => {
+            &[A::Create, A::Build, A::Pull, A::DeleteImage, A::Details, A::PromoteImage]
+        }
+        (Tab::Operations, _) => &[A::Cancel, A::Details],
+        (Tab::Doctor, _) => &[A::Examine, A::Copy],
+    }
+}
+
+/// What can be pressed here, as much as has room beside what is always shown.
+fn hints(model: &Model, width: usize) -> Vec<&'static Binding> {
+    let scopes = model.scopes();
+    let known = |action: &Action| {
+        let mut bindings = BINDINGS.iter().filter(|binding| binding.action == *action);
+        bindings.find(|binding| scopes.contains(&binding.scope))
+    };
+    let wide = |binding: &Binding| {
+        binding.keys.first().map_or(0, |key| key.name().width()) + binding.title.width() + 2
+    };
+    let leaves = model.log.is_none()
+        && (model.details.is_some() || !model.cursor().filter.value().is_empty());
+    let first = leaves.then_some(&Action::Back).and_then(known);
+    let last = [Action::Help, Action::Palette].iter().filter_map(known);
+    let mut left = width.saturating_sub(last.clone().map(wide).sum());
+    // In a log there is no list to be filtered.
+    let rest: &[_] =
+        if model.log.is_some() { &[Action::Quit] } else { &[Action::Filter, Action::Quit] };
+    let here = first.into_iter().chain(wanted(model).iter().chain(rest).filter_map(known));
+    let mut shown = Vec::new();
+    for binding in here {
+        // One that has no room may be followed by a shorter one.
+        if let Some(after) = left.checked_sub(wide(binding)) {
+            left = after;
+            shown.push(binding);
+        }
+    }
+    shown.extend(last);
+    shown
 }
 
 fn hint(binding: &Binding, theme: Theme) -> [Span<'static>; 2] {

@@ -102,7 +102,7 @@ pub fn stages(watched: &Watched, now_ms: u64, theme: Theme) -> Vec<Line<'static>
             Span::styled(format!("{:<8} ", duration(since)), theme.faint()),
         ]);
         if let Some((done, Some(of))) = stage.progress {
-            line.spans.extend(bar(theme, theme.busy(), done, of, BAR));
+            line.spans.extend(bar(theme, theme.busy(), done, done, of, BAR));
             let percent = u128::from(done) * 100 / u128::from(of.max(1));
             line.push_span(Span::raw(format!(" {percent:>3} %")));
         }

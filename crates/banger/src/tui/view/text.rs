@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use banger_core::size::Size;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
@@ -46,27 +47,37 @@ pub fn wrap(text: &str, width: usize) -> Vec<&str> {
 
 /// Lines of at most so many columns, their styles kept.
 pub fn fold(lines: Vec<Line<'static>>, width: usize) -> Vec<Line<'static>> {
+    fold_to(lines, width, 0)
+}
+
+/// The same; what goes on in a next line begins there at a column, if that leaves most of it.
+pub fn fold_to(lines: Vec<Line<'static>>, width: usize, column: usize) -> Vec<Line<'static>> {
+    let column = if column * 3 <= width { column } else { 0 };
     let mut out = Vec::with_capacity(lines.len());
     for line in lines {
         if line.width() <= width {
             out.push(line);
             continue;
         }
-        let (mut spans, mut left) = (Vec::new(), width);
+        // What is left of the room that this line has.
+        let (mut spans, mut left, mut room) = (Vec::new(), width, width);
         for span in line.spans {
             let mut rest = span.content.as_ref();
             while rest.width() > left {
-                let part =
-                    if left == 0 { "" } else { at_a_word(wrap(rest, left)[0], left < width) };
+                let part = if left == 0 { "" } else { at_a_word(wrap(rest, left)[0], left < room) };
                 if part.width() <= left {
                     spans.push(Span::styled(part.to_owned(), span.style));
                     rest = &rest[part.len()..];
-                } else if left == width {
+                } else if left == room {
                     // Not even one character fits.
                     rest = "";
                 }
                 out.push(Line::from(std::mem::take(&mut spans)));
-                left = width;
+                room = width - column;
+                left = room;
+                if column > 0 {
+                    spans.push(Span::raw(" ".repeat(column)));
+                }
             }
             left -= rest.width();
             spans.push(Span::styled(rest.to_owned(), span.style));
@@ -87,32 +98,67 @@ fn at_a_word(part: &str, movable: bool) -> &str {
 
 /// The last values as blocks of eight heights, the latest at the right. `most` is the full height.
 pub fn sparkline(values: &VecDeque<u64>, most: u64, width: usize) -> String {
-    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-    let shown = values.iter().skip(values.len().saturating_sub(width));
-    let most = most.max(1);
-    let block = |value: &u64| {
-        let height = value.saturating_mul(8) / most;
-        BLOCKS[usize::try_from(height).unwrap_or(7).min(7)]
-    };
-    let line: String = shown.map(block).collect();
-    format!("{line:>width$}")
+    graph(values, most, width, 1).concat()
 }
 
-/// A bar of so many columns, `taken` of them full.
+/// The same in so many lines, the first at the top.
+pub fn graph(values: &VecDeque<u64>, most: u64, width: usize, lines: usize) -> Vec<String> {
+    const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let most = most.max(1);
+    let full = lines as u64 * 8;
+    let line = |from: u64| {
+        let shown = values.iter().skip(values.len().saturating_sub(width));
+        let block = |value: &u64| {
+            let height = value.saturating_mul(full) / most;
+            // Nothing is seen as well: at the bottom.
+            let height = height.min(full - 1).checked_sub(from);
+            height.map_or(' ', |height| BLOCKS[usize::try_from(height.min(7)).unwrap_or(7)])
+        };
+        let line: String = shown.map(block).collect();
+        format!("{line:>width$}")
+    };
+    (0..lines as u64).rev().map(|down| line(down * 8)).collect()
+}
+
+/// A bar of so many columns: `taken` of them full, and what else is gone hatched.
 pub fn bar(
     theme: Theme,
     style: ratatui::style::Style,
     taken: u64,
+    gone: u64,
     of: u64,
     width: usize,
-) -> [Span<'static>; 2] {
-    let share = u128::from(taken) * width as u128 / u128::from(of.max(1));
-    let mut full = usize::try_from(share).unwrap_or(width).min(width);
-    if taken > 0 {
-        // Little is not nothing.
-        full = full.max(1);
+) -> [Span<'static>; 3] {
+    let share = |part: u64| {
+        let share = u128::from(part) * width as u128 / u128::from(of.max(1));
+        usize::try_from(share).unwrap_or(width).min(width)
+    };
+    // Little is not nothing.
+    let full = share(taken).max(usize::from(taken > 0)).min(width);
+    let used = share(gone).max(full);
+    [
+        Span::styled("█".repeat(full), style),
+        Span::styled("▒".repeat(used - full), style),
+        Span::styled("░".repeat(width - used), theme.faint()),
+    ]
+}
+
+/// A size in four columns, as one writes it in a form: `490M`, `1.2G`.
+pub fn short(size: Size) -> String {
+    let mut value = size.as_bytes() as f64;
+    let mut units = ['B', 'K', 'M', 'G', 'T', 'P', 'E'].into_iter();
+    let mut unit = units.next().unwrap_or('B');
+    // What has four digits is said in the next unit.
+    while value >= 999.5 {
+        let Some(next) = units.next() else { break };
+        (value, unit) = (value / 1024.0, next);
     }
-    [Span::styled("█".repeat(full), style), Span::styled("░".repeat(width - full), theme.faint())]
+    let tenths = (value * 10.0).round() / 10.0;
+    if tenths < 10.0 && tenths.fract() > 0.0 {
+        format!("{tenths:.1}{unit}")
+    } else {
+        format!("{:.0}{unit}", value.round())
+    }
 }
 
 /// The place of a line that is so far down in an area.
@@ -168,6 +214,9 @@ mod tests {
             assert_eq!(text, "ab開発環境x", "{width}");
         }
         assert!(fold(vec![line], 1).len() < 9);
+        let text = Line::from(vec![Span::raw("name  "), Span::raw("one two three four")]);
+        let folded: Vec<_> = fold_to(vec![text], 18, 6).iter().map(ToString::to_string).collect();
+        assert_eq!(folded, ["name  one two ", "      three four"]);
     }
 
     #[test]
@@ -177,10 +226,38 @@ mod tests {
     }
 
     #[test]
+    fn a_short_size_is_short() {
+        let sizes = [0, 999, 1000, 10 << 20, 490 << 20, 1012 << 20, 1 << 30, 1288 << 20, u64::MAX];
+        let shown = sizes.map(|bytes| short(Size::bytes(bytes)));
+        assert_eq!(shown.join(" "), "0B 999B 1K 10M 490M 1G 1G 1.3G 16E");
+        for bits in 0..64 {
+            for bytes in
+                [1_u64 << bits, (1 << bits) - 1, 1000 << bits.min(53), 1015 << bits.min(53)]
+            {
+                assert!(short(Size::bytes(bytes)).len() <= 4, "{bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bar_tells_what_is_taken_and_what_is_gone() {
+        let theme = Theme { colours: false };
+        let drawn = |taken, gone| {
+            let bar = bar(theme, theme.faint(), taken, gone, 100, 10);
+            bar.map(|span| span.content.into_owned()).concat()
+        };
+        assert_eq!(drawn(0, 0), "░".repeat(10));
+        assert_eq!(drawn(1, 40), "█▒▒▒░░░░░░");
+        assert_eq!(drawn(50, 50), "█████░░░░░");
+        assert_eq!(drawn(200, 300), "█".repeat(10));
+    }
+
+    #[test]
     fn a_sparkline_is_as_wide_as_it_is_told() {
         let values = VecDeque::from([0, 50, 100, 200]);
         assert_eq!(sparkline(&values, 100, 6), "  ▁▅██");
         assert_eq!(sparkline(&values, 100, 2), "██");
         assert_eq!(sparkline(&VecDeque::new(), 0, 3), "   ");
+        assert_eq!(graph(&values, 100, 4, 2), [" ▁██", "▁███"]);
     }
 }

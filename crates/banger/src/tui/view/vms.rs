@@ -1,15 +1,15 @@
 //! The list of VMs.
 
 use banger_core::size::Size;
-use banger_core::vm::Vm;
+use banger_core::vm::{StopCause, Vm, VmState};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::text::{Line, Span, Text};
-use ratatui::widgets::{Cell, Paragraph, Row, Table};
+use ratatui::widgets::{Block, Cell, Paragraph, Row, Table};
 
 use super::super::list::Column;
 use super::super::model::{Model, Taken};
-use super::text::{age, fit, row, sparkline, spinner};
+use super::text::{age, fit, row, short, sparkline, spinner};
 use super::{Theme, block, theme};
 
 /// How wide a sparkline is.
@@ -50,45 +50,39 @@ impl Shown {
     ];
 
     /// Which are left out first, where there is little room.
-    const SPARE: [Self; 8] = [
+    const SPARE: [Self; 9] = [
+        Self::MemoryLine,
         Self::Reserved,
         Self::Vcpus,
-        Self::MemoryLine,
         Self::Address,
         Self::Image,
         Self::Disk,
         Self::Uptime,
         Self::CpuLine,
+        Self::Memory,
     ];
 
     fn title(self) -> &'static str {
         match self {
-            Self::Name => "NAME",
-            Self::State => "STATE",
-            Self::Image => "IMAGE",
-            Self::Vcpus => "VCPUS",
-            Self::Reserved => "MEMORY",
-            Self::Address => "IP",
-            Self::Uptime => "UPTIME",
-            Self::Cpu => "CPU",
             Self::CpuLine | Self::MemoryLine => "",
-            Self::Memory => "MEM",
-            Self::Disk => "DISK",
+            column => column.sorts().name(),
         }
     }
 
     /// What a click on its heading sorts by.
-    fn sorts(self) -> Option<Column> {
-        Some(match self {
+    fn sorts(self) -> Column {
+        match self {
             Self::Name => Column::Name,
             Self::State => Column::State,
             Self::Image => Column::Image,
+            Self::Vcpus => Column::Vcpus,
+            Self::Reserved => Column::Memory,
+            Self::Address => Column::Address,
             Self::Uptime => Column::Uptime,
             Self::Cpu | Self::CpuLine => Column::Cpu,
-            Self::Memory | Self::MemoryLine => Column::Memory,
+            Self::Memory | Self::MemoryLine => Column::Rss,
             Self::Disk => Column::Disk,
-            Self::Vcpus | Self::Reserved | Self::Address => return None,
-        })
+        }
     }
 
     /// Whether it stands at the right.
@@ -99,24 +93,27 @@ impl Shown {
         )
     }
 
+    /// What it takes: its longest text, or its heading with the arrow.
     fn width(self) -> u16 {
         match self {
             Self::Name => 14,
             Self::State => 14,
             Self::Image => 10,
-            Self::Uptime => 6,
-            Self::Vcpus => 5,
-            Self::Reserved | Self::Disk | Self::Memory => 9,
+            Self::Cpu | Self::Reserved | Self::Uptime => 7,
+            Self::Vcpus => 6,
+            Self::Memory => 5,
+            Self::Disk => 8,
             Self::Address => 15,
-            Self::Cpu => 7,
             Self::CpuLine | Self::MemoryLine => LINE,
         }
     }
 
     /// Those that have room in so many columns.
-    fn fitting(width: u16) -> Vec<Self> {
+    fn fitting(width: u16, addresses: bool) -> Vec<Self> {
         let mut shown = Self::ALL.to_vec();
-        for spare in Self::SPARE {
+        // Without the network 'nat', no VM has an address.
+        let bare = Some(Self::Address).filter(|_| !addresses);
+        for spare in bare.into_iter().chain(Self::SPARE) {
             let taken: u16 = shown.iter().map(|column| column.width() + 1).sum();
             // The marks stand before.
             if taken + 2 <= width {
@@ -139,8 +136,18 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     if !model.marked.is_empty() {
         title.push_str(&format!(" · {} marked", model.marked.len()));
     }
+    let inner = Block::bordered().inner(area);
+    let addresses = model.lists.vms.values().any(|vm| vm.lease.is_some());
+    let columns = Shown::fitting(inner.width, addresses);
+    let order = model.order;
+    if !columns.iter().any(|column| column.sorts() == order.column) {
+        title.push_str(&format!(" · by {} {}", order.column.name(), order.arrow()));
+    }
+    let rows = usize::from(inner.height.saturating_sub(1));
+    if shown > rows {
+        title.push_str(&format!(" · {}/{shown}", at.map_or(0, |at| at + 1)));
+    }
     let block = block(theme, &title);
-    let inner = block.inner(area);
     frame.render_widget(block, area);
     let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(inner);
     model.hits.list = body;
@@ -155,26 +162,33 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     let top = cursor.top;
     if shown == 0 {
         let text = match (model.lists.vms.is_empty(), model.dashboard.is_some()) {
-            (_, false) => "",
-            (true, true) => " no VMs yet: n makes one",
-            (false, true) => " none has these words: Esc shows all",
+            (_, false) => vec![],
+            (true, true) if model.lists.images.is_empty() => vec![
+                " no VMs yet, and no image to make one of:",
+                " b builds one of Debian, Alpine or Void, in about a minute",
+                " n makes a VM of it",
+            ],
+            (true, true) => vec![" no VMs yet: n makes one"],
+            (false, true) => vec![" none has these words: Esc shows all"],
         };
-        frame.render_widget(Paragraph::new(Span::styled(text, theme.faint())), body);
+        let lines: Vec<_> = text.into_iter().map(|t| Line::styled(t, theme.faint())).collect();
+        frame.render_widget(Paragraph::new(lines), body);
         return;
     }
-    let columns = Shown::fitting(inner.width);
     let fixed: u16 = columns.iter().skip(1).map(|column| column.width() + 1).sum();
-    let name = inner.width.saturating_sub(fixed + 2).clamp(Shown::Name.width(), 40);
+    let spare = inner.width.saturating_sub(fixed + 2);
+    let name = spare.clamp(Shown::Name.width(), 40);
+    let image = Shown::Image.width() + spare.saturating_sub(name).min(20);
     let widths = columns.iter().map(|column| match column {
         Shown::Name => Constraint::Length(name + 2),
+        Shown::Image => Constraint::Length(image),
         column => Constraint::Length(column.width()),
     });
     let places = Layout::horizontal(widths.clone()).spacing(1).split(head);
-    let sorted = |column: &Shown| match column.sorts() {
-        Some(by) if by == model.order.column && !column.title().is_empty() => {
-            if model.order.reverse { "▲" } else { "▼" }
-        }
-        _ => "",
+    let sorted = |column: &Shown| match column.title() {
+        "" => String::new(),
+        _ if column.sorts() == order.column => order.arrow().to_string(),
+        _ => String::new(),
     };
     let titles = columns.iter().map(|column| {
         let indent = if *column == Shown::Name { "  " } else { "" };
@@ -186,20 +200,33 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     frame.render_widget(Table::new([titles], widths.clone()).column_spacing(1), head);
     let visible: Vec<_> = model.shown_vms().into_iter().skip(top).take(height).collect();
     let rows = visible.iter().map(|vm| {
-        let cells = columns.iter().map(|column| cell(model, vm, *column, theme, name));
+        let cells = columns.iter().map(|column| {
+            let width = match column {
+                Shown::Name => name,
+                Shown::Image => image,
+                column => column.width(),
+            };
+            cell(model, vm, *column, theme, width)
+        });
         Row::new(cells.collect::<Vec<_>>())
     });
     frame.render_widget(Table::new(rows, widths).column_spacing(1), body);
     let chosen = row(body, line - top);
     frame.buffer_mut().set_style(chosen, theme.chosen());
-    let hits = columns
-        .iter()
-        .zip(places.iter())
-        .filter_map(|(column, place)| Some((*place, column.sorts()?)));
+    let hits = columns.iter().zip(places.iter()).map(|(column, place)| (*place, column.sorts()));
     model.hits.columns = hits.collect();
 }
 
-fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, name: u16) -> Cell<'static> {
+/// A state in a word or two: what went wrong, rather than that it is stopped.
+fn in_short(state: &VmState) -> &'static str {
+    match state {
+        VmState::Stopped(StopCause::Crashed { .. }) => "crashed",
+        VmState::Stopped(StopCause::StartFailed { .. }) => "start failed",
+        state => state.name(),
+    }
+}
+
+fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, width: u16) -> Cell<'static> {
     let taken = model.taken.get(&vm.id);
     let right = |text: String| Cell::from(Text::from(Line::from(text).right_aligned()));
     let of_stats = |text: fn(&Taken) -> Option<String>| {
@@ -208,7 +235,7 @@ fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, name: u16) -> Cell<
     match column {
         Shown::Name => {
             let mark = if model.marked.contains(&vm.id) { "● " } else { "  " };
-            let name = fit(vm.name.as_str(), name.into());
+            let name = fit(vm.name.as_str(), width.into());
             Cell::from(Line::from(vec![Span::styled(mark, theme.key()), Span::raw(name)]))
         }
         Shown::State => {
@@ -221,14 +248,14 @@ fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, name: u16) -> Cell<
                 None => {
                     // Without colours, too, one sees that something went wrong.
                     let mark = if theme::is_bad(&vm.state) { " !" } else { "" };
-                    (format!("{}{mark}", vm.state.name()), theme.state(&vm.state))
+                    (format!("{}{mark}", in_short(&vm.state)), theme.state(&vm.state))
                 }
             };
-            Cell::from(Span::styled(fit(&text, column.width().into()), style))
+            Cell::from(Span::styled(fit(&text, width.into()), style))
         }
-        Shown::Image => Cell::from(fit(vm.spec.image_name.as_str(), column.width().into())),
+        Shown::Image => Cell::from(fit(vm.spec.image_name.as_str(), width.into())),
         Shown::Vcpus => right(vm.spec.vcpus.to_string()),
-        Shown::Reserved => right(vm.spec.memory.to_string()),
+        Shown::Reserved => right(short(vm.spec.memory)),
         Shown::Address => {
             let address = vm.lease.as_ref().map(|lease| lease.address.to_string());
             Cell::from(address.unwrap_or_else(|| "-".to_owned()))
@@ -244,7 +271,7 @@ fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, name: u16) -> Cell<
             let line = taken.map(|taken| sparkline(&taken.cpu, most, LINE.into()));
             Cell::from(Span::styled(line.unwrap_or_default(), theme.busy()))
         }
-        Shown::Memory => of_stats(|taken| Some(Size::bytes(taken.stats.rss_bytes?).to_string())),
+        Shown::Memory => of_stats(|taken| Some(short(Size::bytes(taken.stats.rss_bytes?)))),
         Shown::MemoryLine => {
             let line =
                 taken.map(|taken| sparkline(&taken.memory, taken.most_memory(vm), LINE.into()));
@@ -252,7 +279,7 @@ fn cell(model: &Model, vm: &Vm, column: Shown, theme: Theme, name: u16) -> Cell<
         }
         Shown::Disk => of_stats(|taken| {
             let disk = taken.stats.disk;
-            Some(Size::bytes(disk.overlay_bytes + disk.work_bytes).to_string())
+            Some(short(Size::bytes(disk.overlay_bytes + disk.work_bytes)))
         }),
     }
 }
