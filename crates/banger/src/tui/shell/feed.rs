@@ -209,10 +209,10 @@ mod tests {
         let dirs = dirs(dir.path());
         std::fs::create_dir_all(&dirs.run).unwrap();
         let (asked, mut requests) = mpsc::unbounded_channel();
-        let daemon = Daemon { last_event: Arc::new(AtomicU64::new(7)), asked };
+        let daemon = Daemon { last_event: Arc::new(AtomicU64::new(9)), asked };
         tokio::spawn(daemon.clone().serve(UnixListener::bind(dirs.socket()).unwrap()));
         let (to, mut inputs) = mpsc::channel(16);
-        let silence = Duration::from_millis(200);
+        let silence = Duration::from_millis(500);
         let feed = tokio::spawn(Feed { silence, ..Feed::new(dirs, to) }.run());
         let mut next = async || inputs.recv().await.unwrap();
 
@@ -222,16 +222,15 @@ mod tests {
         // The other is none that we know: it is passed over, and not asked for again.
         assert!(matches!(next().await, Input::Away(why) if why == "it is silent"));
         assert!(requests.recv().await.unwrap().starts_with("GET /v1/events?recent=1000 "));
-        daemon.last_event.store(9, Ordering::Relaxed);
 
         assert!(matches!(next().await, Input::Loaded(_)));
         let again = requests.recv().await.unwrap();
         assert!(again.starts_with("GET /v1/events ") && again.contains("last-event-id: 9\r\n"));
+        // A database that has not come so far is not the one that it was.
+        daemon.last_event.store(3, Ordering::Relaxed);
         // It is told once that the daemon is another.
         assert!(matches!(next().await, Input::Event(_)));
         assert!(matches!(next().await, Input::Away(_)));
-        // A database that has not come so far is not the one that it was.
-        daemon.last_event.store(3, Ordering::Relaxed);
         assert!(matches!(next().await, Input::Loaded(_)));
         assert!(requests.recv().await.unwrap().starts_with("GET /v1/events?recent=1000 "));
 
