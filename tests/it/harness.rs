@@ -281,6 +281,11 @@ impl Sandbox {
         signal(pid, Signal::TERM).unwrap();
     }
 
+    /// Sends a process a signal.
+    pub fn signal(&self, pid: i32, which: Signal) {
+        signal(pid, which).unwrap();
+    }
+
     /// Lets a process run only now and then, as a very busy host would, until it ends or `over`.
     pub fn starve(&self, pid: i32, over: impl Fn() -> bool) {
         while signal(pid, Signal::STOP).is_ok() {

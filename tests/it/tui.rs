@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use banger_exec::{Command, HostRunner, Runner as _, Tool, Tools};
+use rustix::process::Signal;
 
 use crate::fake::Guest;
 use crate::harness::{As, Sandbox};
@@ -14,7 +15,6 @@ struct Terminal<'a>(&'a Sandbox);
 impl<'a> Terminal<'a> {
     /// One of that size.
     fn new(banger: &'a Sandbox, columns: u16, rows: u16) -> Self {
-        let terminal = Self(banger);
         let (program, _) = banger.banger();
         // What stty says before and after is compared: a terminal that is not given back whole
         // neither echoes nor ends lines.
@@ -23,8 +23,19 @@ impl<'a> Terminal<'a> {
             dir = banger.dir().display(),
             banger = program.display(),
         );
+        Self::running(banger, columns, rows, &line)
+    }
+
+    /// One in which a shell waits for commands.
+    fn of_shell(banger: &'a Sandbox, columns: u16, rows: u16) -> Self {
+        let line = format!("cd {}; exec bash --norc --noprofile -i", banger.dir().display());
+        Self::running(banger, columns, rows, &line)
+    }
+
+    fn running(banger: &'a Sandbox, columns: u16, rows: u16, line: &str) -> Self {
+        let terminal = Self(banger);
         let (columns, rows) = (columns.to_string(), rows.to_string());
-        terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", &rows, &line]);
+        terminal.tmux(&["new-session", "-d", "-x", &columns, "-y", &rows, line]);
         terminal
     }
 
@@ -90,11 +101,16 @@ impl<'a> Terminal<'a> {
         children.trim().parse().unwrap()
     }
 
+    /// Whether it has an alternate screen, a mouse, and a cursor.
+    fn flags(&self) -> String {
+        let flags = "#{alternate_on} #{mouse_any_flag} #{cursor_flag}";
+        self.tmux(&["display-message", "-p", flags]).trim().to_owned()
+    }
+
     /// Waits for the end of `banger`; fails unless the terminal is as it was.
     fn is_given_back(&self) {
         self.sees("ended 0");
-        let flags = "#{alternate_on} #{mouse_any_flag} #{cursor_flag}";
-        assert_eq!(self.tmux(&["display-message", "-p", flags]).trim(), "0 0 1");
+        assert_eq!(self.flags(), "0 0 1");
         let read = |name| fs::read_to_string(self.0.dir().join(name)).unwrap();
         self.0.until("stty has spoken", || !read("after").is_empty());
         assert_eq!(read("before"), read("after"));
@@ -170,6 +186,65 @@ fn the_terminal_is_given_back_when_it_is_told_to_end() {
     terminal.sees_line(&["other", "running"]);
     banger.terminate(terminal.pid());
     terminal.is_given_back();
+}
+
+#[test]
+fn it_is_stopped_and_brought_back_as_a_job_of_a_shell() {
+    let banger = Sandbox::bare(As::Me);
+    let terminal = Terminal::of_shell(&banger, 80, 24);
+    terminal.type_in(&format!("stty -g > before; {}\n", banger.banger().0.display()));
+    terminal.sees("no VMs yet");
+    assert_eq!(terminal.flags(), "1 1 0");
+    let brought_back = |way: &str| {
+        terminal.sees("Stopped");
+        terminal.type_in("clear\n");
+        terminal.until("the shell is there", |screen| !screen.contains("no VMs yet"));
+        terminal.type_in("fg\n");
+        terminal.sees("no VMs yet");
+        assert_eq!(terminal.flags(), "1 1 0", "{way}");
+        // Keys come at once, and none is lost.
+        terminal.press(&["?"]);
+        terminal.sees("these keys");
+        terminal.press(&["?"]);
+        terminal.until("the help is gone", |screen| !screen.contains("these keys"));
+    };
+    terminal.press(&["C-z"]);
+    terminal.sees("Stopped");
+    assert_eq!(terminal.flags(), "0 0 1");
+    brought_back("by Ctrl-Z");
+    banger.signal(terminal.pid(), Signal::TSTP);
+    terminal.sees("Stopped");
+    assert_eq!(terminal.flags(), "0 0 1");
+    brought_back("by SIGTSTP");
+    // That one cannot be told of: the screen is drawn anew all the same.
+    banger.signal(terminal.pid(), Signal::STOP);
+    brought_back("by SIGSTOP");
+    terminal.press(&["q"]);
+    terminal.until("the shell is back", |screen| !screen.contains("no VMs yet"));
+    terminal.type_in("echo \"ended $?\"; stty -g > after\n");
+    terminal.is_given_back();
+}
+
+#[test]
+fn where_no_shell_could_bring_it_back_it_is_not_stopped() {
+    let banger = Sandbox::bare(As::Me);
+    let terminal = Terminal::new(&banger, 80, 24);
+    terminal.sees("no VMs yet");
+    terminal.press(&["C-z"]);
+    terminal.sees("no shell here that could bring it back");
+    terminal.press(&["q"]);
+    terminal.is_given_back();
+}
+
+#[test]
+fn what_was_asked_for_before_leaving_is_done() {
+    let banger = Sandbox::with_fakes(Guest::Healthy);
+    banger.ok(&["vm", "create", "dev", "--no-start"]);
+    let terminal = Terminal::new(&banger, 80, 24);
+    terminal.sees("never started");
+    terminal.type_in("sq");
+    terminal.is_given_back();
+    assert_eq!(banger.json(&["vm", "list"])[0]["state"]["state"], "starting");
 }
 
 #[test]

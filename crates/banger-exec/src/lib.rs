@@ -4,12 +4,14 @@
 //! shapes: [`Runner::capture`] for a program that ends, [`Runner::detach`] for
 //! one that outlives us ([`detach_as`] as somebody else), [`Dialogue`] for one
 //! that answers questions, [`Terminal`] for one with a terminal of its own, [`Interactive`] for one
-//! that has ours, and [`replace`] to become it.
+//! that has ours, and [`replace`] to become it. And the only one that stops us, or changes the modes
+//! of our terminal.
 
 mod capture;
 mod command;
 mod dialogue;
 mod error;
+mod job;
 mod session;
 mod terminal;
 mod tool;
@@ -17,6 +19,7 @@ mod tool;
 pub use command::{Cancel, Command, Output, quote};
 pub use dialogue::Dialogue;
 pub use error::ExecError;
+pub use job::{GO_ON, Modes, STOP, is_job, reap, stop};
 pub use session::{Identity, Interactive, detach_as, replace};
 pub use terminal::{Terminal, TerminalSize};
 pub use tool::{Tool, Tools, is_program, tools_folder};

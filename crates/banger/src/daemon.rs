@@ -13,12 +13,13 @@ use banger_core::api::{DaemonStatus, StopDaemon};
 use banger_core::dirs::Dirs;
 use banger_exec::{Command, ExecError, HostRunner, Runner as _, Tool, Tools};
 use banger_wire::{Client, Endpoint, Method, WireError};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::CommandError;
 use crate::output;
 
 /// What this command was built from (see `build.rs`).
-const BUILD: &str = env!("BANGER_BUILD");
+pub const BUILD: &str = env!("BANGER_BUILD");
 static REPLACE_NOW: AtomicBool = AtomicBool::new(false);
 
 /// How long an ordinary request may take.
@@ -79,12 +80,17 @@ fn says_gone(error: &std::io::Error) -> bool {
 /// A client of a daemon that runs and is not older than we are: starts it if
 /// it does not run, and replaces it if it is.
 pub async fn connect() -> Result<Client, CommandError> {
+    connect_and_tell(&output::note).await
+}
+
+/// The same; how it goes is told by `tell`.
+pub async fn connect_and_tell(tell: &(dyn Fn(&str) + Sync)) -> Result<Client, CommandError> {
     let dirs = dirs()?;
     match status(&dirs).await? {
         None => drop(start(&dirs).await?),
         // The bangerd on disk may be as old as the one that runs, or older.
         Some(status) if status.build.as_str() < BUILD && status.build < installed_build()? => {
-            replace(&dirs).await?;
+            replace(&dirs, tell).await?;
         }
         Some(_) => {}
     }
@@ -100,7 +106,7 @@ fn installed_build() -> Result<String, CommandError> {
 }
 
 /// Replaces a daemon of an older build. VMs run on; operations are waited for.
-async fn replace(dirs: &Dirs) -> Result<(), CommandError> {
+async fn replace(dirs: &Dirs, tell: &(dyn Fn(&str) + Sync)) -> Result<(), CommandError> {
     let now = REPLACE_NOW.load(Ordering::Relaxed);
     let mut told = false;
     while let Some(status) = status(dirs).await? {
@@ -109,15 +115,13 @@ async fn replace(dirs: &Dirs) -> Result<(), CommandError> {
             break;
         }
         if !told {
-            output::note(
-                "the daemon is of an older build and at work: waiting (--now cancels that)",
-            );
+            tell("the daemon is of an older build and at work: waiting (--now cancels that)");
             told = true;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     start(dirs).await?;
-    output::note("the daemon was of an older build and is replaced; VMs run on");
+    tell("the daemon was of an older build and is replaced; VMs run on");
     Ok(())
 }
 
@@ -178,6 +182,7 @@ pub async fn start(dirs: &Dirs) -> Result<DaemonStatus, CommandError> {
         }
         other => other?,
     };
+    reap(pid);
     let deadline = Instant::now() + START_LIMIT;
     loop {
         if let Some(status) = status(dirs).await? {
@@ -218,7 +223,17 @@ pub async fn stop(dirs: &Dirs, now: bool) -> Result<bool, CommandError> {
     Ok(true)
 }
 
-/// Whether a child of ours has ended. It is not reaped: we end soon ourselves.
+/// Reaps a program that outlives us, if it does not.
+pub fn reap(pid: u32) {
+    tokio::spawn(async move {
+        let Ok(mut children) = signal(SignalKind::child()) else { return };
+        while !banger_exec::reap(pid) {
+            children.recv().await;
+        }
+    });
+}
+
+/// Whether a child of ours has ended, and is reaped or not.
 fn ended(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());

@@ -10,6 +10,8 @@ use super::model::Tab;
 pub enum Action {
     /// Ends the TUI.
     Quit,
+    /// Stops the TUI, as a shell's job.
+    Suspend,
     /// Shows the keys.
     Help,
     /// Shows all that can be done, by name.
@@ -100,9 +102,9 @@ pub enum Action {
     Follow,
     /// Searches the log.
     Search,
-    /// The next place that was searched for.
+    /// The next place with what was searched for, further up.
     NextMatch,
-    /// The one before.
+    /// The next one further down.
     PreviousMatch,
 }
 
@@ -254,6 +256,7 @@ pub const BINDINGS: &[Binding] = &[
         "quit",
         "leave a log or details, else banger; work goes on",
     ),
+    bind(S::All, A::Suspend, &[ctrl('z')], "suspend", "stop it; fg brings it back"),
     bind(S::List, A::Up, &[key(K::Up), c('k')], "up", "a line up"),
     bind(S::List, A::Down, &[key(K::Down), c('j')], "down", "a line down"),
     bind(S::List, A::PageUp, &[key(K::PageUp), ctrl('b')], "page up", "a page up"),
@@ -329,9 +332,9 @@ pub const BINDINGS: &[Binding] = &[
     bind(S::Doctor, A::Examine, &[c('r')], "look again", "look at this machine anew"),
     bind(S::Doctor, A::CleanUp, &[c('x')], "clean up", "release what is left behind"),
     bind(S::Log, A::Follow, &[c('f')], "follow", "go on with what comes, or stand still"),
-    bind(S::Log, A::Search, &[c('/')], "search", "find a text"),
-    bind(S::Log, A::NextMatch, &[c('n')], "next match", "the next place with it"),
-    bind(S::Log, A::PreviousMatch, &[c('N')], "previous match", "the place before"),
+    bind(S::Log, A::Search, &[c('/')], "search", "find a text, from the end up"),
+    bind(S::Log, A::NextMatch, &[c('n')], "next match", "the next place with it, further up"),
+    bind(S::Log, A::PreviousMatch, &[c('N')], "previous match", "the next place, further down"),
 ];
 
 impl Scope {

@@ -194,6 +194,8 @@ pub struct Model {
     pub filtering: bool,
     /// The log that is shown.
     pub log: Option<LogView>,
+    /// How many streams of consoles were opened.
+    pub streams: u64,
     /// What is asked or told, the last on top.
     pub dialogs: Vec<Dialog>,
     /// A word in the last line, until the next key.
@@ -239,6 +241,7 @@ impl Model {
             beside: (None, 0),
             filtering: false,
             log: None,
+            streams: 0,
             dialogs: Vec::new(),
             notice: None,
             config,

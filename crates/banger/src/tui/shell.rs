@@ -5,12 +5,16 @@ mod effects;
 mod feed;
 mod screen;
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::ops::ControlFlow;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::{Event, EventStream, MouseEvent, MouseEventKind as Kind};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 
@@ -21,6 +25,7 @@ use crate::cmd::{config, image};
 use crate::daemon;
 use crate::error::CommandError;
 use effects::Outside;
+use feed::Feed;
 use screen::Screen;
 
 /// How often what turns turns, while something is under way.
@@ -38,109 +43,230 @@ pub async fn run() -> Result<ExitCode, CommandError> {
         return Err(error.remedy("'banger vm list' and the other commands need none").code(2));
     }
     // Before the screen is taken: what goes wrong here is told where one reads it.
-    let client = daemon::connect().await?;
+    daemon::connect().await?;
+    let dirs = daemon::dirs()?;
     let mut model = Model::new(config::current()?, now_ms());
     model.docker_config = image::docker_config()?;
     // https://no-color.org: any value but an empty one.
     let theme =
         Theme { colours: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) };
     let (sender, inputs) = mpsc::channel(256);
-    let mut ends = [signal(SignalKind::terminate())?, signal(SignalKind::hangup())?];
+    let signals = Signals::watched()?;
     // Ctrl-C is a key here. While SSH connects it is a signal, for SSH and not for us.
     let _interrupts = signal(SignalKind::interrupt())?;
-    let mut screen = Screen::take()?;
-    tokio::spawn(feed::feed(sender.clone()));
-    let outside = Outside::new(client, sender);
-    let result = shown(&mut screen, model, theme, inputs, outside, &mut ends).await;
+    let screen = Screen::take()?;
+    tokio::spawn(Feed::new(dirs.clone(), sender.clone()).run());
+    let outside = Outside::new(dirs, sender);
+    let mut shell = Shell { screen, model, theme, inputs, outside, signals };
+    let result = shell.shown().await;
+    let Shell { screen, inputs, outside, .. } = shell;
     drop(screen);
+    // Nobody takes an answer any more, and none is to wait for that.
+    drop(inputs);
+    outside.end().await;
     result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn shown(
-    screen: &mut Screen,
-    mut model: Model,
-    theme: Theme,
-    mut inputs: mpsc::Receiver<Input>,
-    mut outside: Outside,
-    ends: &mut [tokio::signal::unix::Signal; 2],
-) -> Result<(), CommandError> {
-    let [terminate, hang_up] = ends;
-    let mut keys = EventStream::new();
-    let mut turn = tokio::time::interval(TURN);
-    turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    screen.draw(|frame| view(frame, &mut model, theme))?;
-    loop {
-        let turns = model.link == Link::Up && model.active().next().is_some();
-        let mut input = tokio::select! {
-            event = keys.next() => match event {
-                Some(Ok(event)) => of_terminal(event),
-                // The terminal is gone.
-                Some(Err(_)) | None => return Ok(()),
-            },
-            input = inputs.recv() => input,
-            _ = turn.tick(), if turns => Some(Input::Clock(now_ms())),
-            _ = terminate.recv() => return Ok(()),
-            _ = hang_up.recv() => return Ok(()),
-        };
-        let (mut todo, mut changed) = (Vec::new(), false);
-        // What has come meanwhile is drawn with it, but no frame waits for ever.
-        let next = Instant::now() + FRAME;
-        loop {
-            if let Some(input) = input {
-                todo.extend(update(&mut model, input));
-                changed = true;
-            }
-            // What is typed after that is not for us.
-            let leaves = |effect: &Effect| matches!(effect, Effect::Quit | Effect::Enter(_));
-            if Instant::now() > next || todo.iter().any(leaves) {
-                break;
-            }
-            input = tokio::select! {
-                biased;
-                Some(Ok(event)) = keys.next() => of_terminal(event),
-                Some(input) = inputs.recv() => Some(input),
-                () = std::future::ready(()) => break,
-            };
+/// The signals that tell us to end.
+struct Ends {
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Ends {
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
-        if !changed {
-            continue;
-        }
-        for effect in todo {
-            match effect {
-                Effect::Quit => return Ok(()),
-                Effect::Enter(arguments) => {
-                    // SSH reads the terminal now, and nobody else.
-                    drop(keys);
-                    screen.lend()?;
-                    // What is not waited for any more is ended.
-                    let ended = tokio::select! {
-                        ended = effects::ssh(arguments) => ended,
-                        _ = terminate.recv() => return Ok(()),
-                        _ = hang_up.recv() => return Ok(()),
-                    };
-                    screen.take_back()?;
-                    keys = EventStream::new();
-                    if let Some(input) = ended {
-                        update(&mut model, input);
-                    }
-                }
-                Effect::Copy(text) => {
-                    screen.copy(&text)?;
-                    // Whether it takes them, a terminal does not say.
-                    let first = text.lines().next().unwrap_or_default();
-                    let told = format!("for the terminal's clipboard: {first}");
-                    update(&mut model, Input::Done(told));
-                }
-                Effect::CopySecret(text) => {
-                    screen.copy(&text)?;
-                    let told = "the password is for the terminal's clipboard; the user is opencode";
-                    update(&mut model, Input::Done(told.to_owned()));
-                }
-                effect => outside.act(effect),
-            }
-        }
-        screen.draw(|frame| view(frame, &mut model, theme))?;
     }
+}
+
+/// All signals that are something to us.
+struct Signals {
+    ends: Ends,
+    stop: Signal,
+    go_on: Signal,
+}
+
+impl Signals {
+    fn watched() -> std::io::Result<Self> {
+        let (terminate, hang_up) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+        Ok(Self {
+            ends: Ends { terminate, hang_up },
+            stop: signal(SignalKind::from_raw(banger_exec::STOP))?,
+            go_on: signal(SignalKind::from_raw(banger_exec::GO_ON))?,
+        })
+    }
+}
+
+/// Whether it goes on.
+type GoesOn = ControlFlow<()>;
+
+struct Shell {
+    screen: Screen,
+    model: Model,
+    theme: Theme,
+    inputs: mpsc::Receiver<Input>,
+    outside: Outside,
+    signals: Signals,
+}
+
+impl Shell {
+    async fn shown(&mut self) -> Result<(), CommandError> {
+        let mut keys = EventStream::new();
+        let mut turn = tokio::time::interval(TURN);
+        turn.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.draw()?;
+        loop {
+            let turns = self.model.link == Link::Up && self.model.active().next().is_some();
+            let (mut todo, mut changed) = (VecDeque::new(), false);
+            let mut input = tokio::select! {
+                event = keys.next() => match event {
+                    Some(Ok(event)) => of_terminal(event),
+                    // The terminal is gone.
+                    Some(Err(_)) | None => return Ok(()),
+                },
+                input = self.inputs.recv() => input,
+                _ = turn.tick(), if turns => Some(Input::Clock(now_ms())),
+                () = self.signals.ends.told() => return Ok(()),
+                _ = self.signals.stop.recv() => {
+                    todo.push_back(Effect::Suspend);
+                    None
+                }
+                // Somebody stopped us without asking; the terminal may be as another left it.
+                _ = self.signals.go_on.recv() => {
+                    self.screen.take_back()?;
+                    Some(Input::Redraw)
+                }
+            };
+            // What has come meanwhile is drawn with it, but no frame waits for ever.
+            let next = Instant::now() + FRAME;
+            loop {
+                if let Some(input) = input {
+                    todo.extend(update(&mut self.model, input));
+                    changed = true;
+                }
+                // What is typed after that is not for us.
+                if Instant::now() > next || todo.iter().any(leaves) {
+                    break;
+                }
+                input = tokio::select! {
+                    biased;
+                    Some(Ok(event)) = keys.next() => of_terminal(event),
+                    Some(input) = self.inputs.recv() => Some(input),
+                    () = std::future::ready(()) => break,
+                };
+            }
+            if !changed && todo.is_empty() {
+                continue;
+            }
+            while let Some(effect) = todo.pop_front() {
+                match effect {
+                    Effect::Quit => return Ok(()),
+                    Effect::Enter(arguments) => {
+                        // SSH reads the terminal now, and nobody else.
+                        drop(keys);
+                        if self.lend(arguments, &mut todo).await?.is_break() {
+                            return Ok(());
+                        }
+                        keys = EventStream::new();
+                    }
+                    Effect::Suspend => {
+                        drop(keys);
+                        if self.suspend().await?.is_break() {
+                            return Ok(());
+                        }
+                        keys = EventStream::new();
+                    }
+                    Effect::Copy(text) => {
+                        self.screen.copy(&text)?;
+                        // Whether it takes them, a terminal does not say.
+                        let first = text.lines().next().unwrap_or_default();
+                        let told = format!("for the terminal's clipboard: {first}");
+                        todo.extend(update(&mut self.model, Input::Done(told)));
+                    }
+                    Effect::CopySecret(text) => {
+                        self.screen.copy(&text)?;
+                        let told =
+                            "the password is for the terminal's clipboard; the user is opencode";
+                        todo.extend(update(&mut self.model, Input::Done(told.to_owned())));
+                    }
+                    effect => self.outside.act(effect),
+                }
+            }
+            self.draw()?;
+        }
+    }
+
+    fn draw(&mut self) -> Result<(), CommandError> {
+        self.screen.draw(|frame| view(frame, &mut self.model, self.theme))
+    }
+
+    /// Lends the terminal to SSH. What comes meanwhile is taken as ever, but not drawn; what needs
+    /// the terminal is done afterwards.
+    async fn lend(
+        &mut self,
+        arguments: Vec<OsString>,
+        later: &mut VecDeque<Effect>,
+    ) -> Result<GoesOn, CommandError> {
+        self.screen.lend()?;
+        let mut ssh = pin!(effects::ssh(arguments));
+        let ended = loop {
+            let input = tokio::select! {
+                ended = &mut ssh => break ended,
+                Some(input) = self.inputs.recv() => input,
+                // What is not waited for any more is ended.
+                () = self.signals.ends.told() => return Ok(GoesOn::Break(())),
+                _ = self.signals.stop.recv() => {
+                    if banger_exec::is_job() {
+                        banger_exec::stop()?;
+                    }
+                    continue;
+                }
+            };
+            for effect in update(&mut self.model, input) {
+                match effect {
+                    Effect::Quit
+                    | Effect::Suspend
+                    | Effect::Enter(_)
+                    | Effect::Copy(_)
+                    | Effect::CopySecret(_) => later.push_back(effect),
+                    effect => self.outside.act(effect),
+                }
+            }
+        };
+        self.screen.take_back()?;
+        if let Some(input) = ended {
+            later.extend(update(&mut self.model, input));
+        }
+        Ok(GoesOn::Continue(()))
+    }
+
+    /// Gives the terminal back and stops, until the shell lets us go on.
+    async fn suspend(&mut self) -> Result<GoesOn, CommandError> {
+        if !banger_exec::is_job() {
+            // It would stay stopped for ever.
+            let why = "there is no shell here that could bring it back";
+            self.model.notice = Some(why.to_owned());
+            return Ok(GoesOn::Continue(()));
+        }
+        self.screen.lend()?;
+        banger_exec::stop()?;
+        // Another thread may be stopped a moment before this one is.
+        tokio::select! {
+            _ = self.signals.go_on.recv() => {}
+            () = self.signals.ends.told() => return Ok(GoesOn::Break(())),
+        }
+        self.screen.take_back()?;
+        Ok(GoesOn::Continue(()))
+    }
+}
+
+/// Whether the terminal is somebody else's after that.
+fn leaves(effect: &Effect) -> bool {
+    matches!(effect, Effect::Quit | Effect::Suspend | Effect::Enter(_))
 }
 
 fn of_terminal(event: Event) -> Option<Input> {

@@ -64,10 +64,10 @@ pub enum Input {
     Doctor(Result<DoctorReport, Problem>),
     /// The images with what they take.
     Images(Result<Vec<ImageInfo>, Problem>),
-    /// What a guest wrote to its console.
-    Log(VmId, Vec<u8>),
+    /// What a guest wrote to its console, and in which stream that came.
+    Log(u64, Vec<u8>),
     /// No more of it comes.
-    LogEnded(VmId),
+    LogEnded(u64),
 }
 
 /// What is to be done with the address of a port.
@@ -84,6 +84,8 @@ pub enum Then {
 pub enum Effect {
     /// Ends the TUI.
     Quit,
+    /// Stops the TUI, until its shell lets it go on.
+    Suspend,
     /// Asks the daemon for something.
     Send(Request),
     /// Asks what listens in a guest.
@@ -96,8 +98,8 @@ pub enum Effect {
     Examine,
     /// Asks what images take.
     Images,
-    /// Reads a VM's console from now on, and no other's.
-    OpenLog(VmId),
+    /// Reads a VM's console from now on, and no other's; the number of the stream.
+    OpenLog(VmId, u64),
     /// Reads no console any more.
     CloseLog,
     /// Asks how SSH enters a VM.
@@ -147,9 +149,12 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
                 model.notice = None;
             }
             model.load(*snapshot);
-            // The stream of a console broke, too: it begins anew.
-            let log = model.log.as_mut();
-            return log.map(|log| Effect::OpenLog(log.begin_anew())).into_iter().collect();
+            // The stream of a console broke, too.
+            if let Some(log) = &mut model.log {
+                model.streams += 1;
+                log.go_on(model.streams);
+                return vec![Effect::OpenLog(log.vm.clone(), log.stream)];
+            }
         }
         Input::Away(why) => {
             model.link = Link::Away(why);
@@ -227,25 +232,23 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
         }
         Input::Images(found) => {
             let again = std::mem::take(&mut model.images_asked) == Asked::Again;
-            match found {
-                Ok(list) => {
-                    let row = |info: ImageInfo| (info.image.id.clone(), info);
-                    model.images = plain::all(list).into_iter().map(row).collect();
-                }
-                Err(problem) => model.tell(problem),
+            // Nobody has asked to be told of a failure, and the next connection lists them.
+            if let Ok(list) = found {
+                let row = |info: ImageInfo| (info.image.id.clone(), info);
+                model.images = plain::all(list).into_iter().map(row).collect();
             }
             if again {
                 return model.ask_for_images();
             }
         }
-        Input::Log(vm, bytes) => {
-            if let Some(log) = model.log.as_mut().filter(|log| log.vm == vm) {
+        Input::Log(stream, bytes) => {
+            if let Some(log) = model.log.as_mut().filter(|log| log.stream == stream) {
                 log.push(&bytes);
             }
         }
-        Input::LogEnded(vm) => {
-            if let Some(log) = model.log.as_mut().filter(|log| log.vm == vm) {
-                log.ended = true;
+        Input::LogEnded(stream) => {
+            if let Some(log) = model.log.as_mut().filter(|log| log.stream == stream) {
+                log.end();
             }
         }
     }
@@ -254,8 +257,12 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
 
 impl Model {
     fn key(&mut self, event: KeyEvent) -> Vec<Effect> {
-        if event.code == KeyCode::Char('c') && event.modifiers.contains(KeyModifiers::CONTROL) {
-            return vec![Effect::Quit];
+        if event.modifiers.contains(KeyModifiers::CONTROL) {
+            match event.code {
+                KeyCode::Char('c') => return vec![Effect::Quit],
+                KeyCode::Char('z') => return vec![Effect::Suspend],
+                _ => {}
+            }
         }
         if self.too_small {
             let quits = event.code == KeyCode::Char('q');
@@ -333,11 +340,11 @@ impl Model {
         match event.code {
             KeyCode::Esc => log.search = None,
             KeyCode::Enter => {
-                log.needle = search.value().to_owned();
+                let needle = search.value().to_owned();
                 log.search = None;
-                // From the end backwards: what was last is looked for more often.
-                if !log.needle.is_empty() && !log.find(true) {
-                    self.notice = Some(format!("'{}' is nowhere in it", log.needle));
+                let found = log.search_for(&needle);
+                if !needle.is_empty() {
+                    self.tell_found(found);
                 }
             }
             _ => key_in(search, event),

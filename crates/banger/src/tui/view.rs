@@ -20,6 +20,7 @@ use ratatui::widgets::{Block, BorderType, Paragraph};
 use super::model::{Model, Tab};
 use super::mouse::Hits;
 
+pub(super) use text::wrap;
 pub use theme::Theme;
 
 /// From this width on the details are beside the list, which still has room for all its columns.

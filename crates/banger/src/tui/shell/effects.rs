@@ -2,6 +2,7 @@
 
 use banger_core::agent::Port;
 use banger_core::api::{ImageInfo, Leftover, Secrets};
+use banger_core::dirs::Dirs;
 use banger_core::doctor::DoctorReport;
 use banger_core::id::VmId;
 use banger_core::operation::Operation;
@@ -12,10 +13,11 @@ use std::collections::HashMap;
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::super::dialog::{Problem, Request};
 use super::super::model::Ports;
@@ -26,26 +28,43 @@ use crate::error::{CommandError, chain};
 
 /// How much of a console is shown at first, in lines.
 const LINES: u32 = 1000;
+/// How long requests may still take when the person leaves.
+const LEAVING: Duration = Duration::from_secs(2);
 
 /// What is outside: the daemon, and tasks on their way.
 pub struct Outside {
-    client: Client,
+    dirs: Dirs,
     to: mpsc::Sender<Input>,
     log: Option<AbortHandle>,
     forwards: HashMap<(VmId, u16), AbortHandle>,
+    requests: JoinSet<()>,
 }
 
 impl Outside {
-    /// That of a daemon; what comes of it goes `to` the model.
-    pub fn new(client: Client, to: mpsc::Sender<Input>) -> Self {
-        Self { client, to, log: None, forwards: HashMap::new() }
+    /// That of the daemon of these folders; what comes of it goes `to` the model.
+    pub fn new(dirs: Dirs, to: mpsc::Sender<Input>) -> Self {
+        Self { dirs, to, log: None, forwards: HashMap::new(), requests: JoinSet::new() }
+    }
+
+    /// Waits until the daemon has what it was asked for, but not for ever.
+    pub async fn end(mut self) {
+        let sent = async { while self.requests.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LEAVING, sent).await;
     }
 
     /// Does something, and does not wait for it.
     pub fn act(&mut self, effect: Effect) {
-        let client = self.client.clone();
+        // Anew each time: the next daemon may have its socket elsewhere.
+        let client = daemon::client(&self.dirs);
         match effect {
-            Effect::Send(request) => self.spawn(send(client, request)),
+            Effect::Send(request) => {
+                while self.requests.try_join_next().is_some() {}
+                let to = self.to.clone();
+                self.requests.spawn(async move {
+                    // Whoever left does not want to know.
+                    let _ = to.send(send(client, request).await).await;
+                });
+            }
             Effect::Ports(vm) => self.spawn(async move {
                 let ports = client.get::<Vec<Port>>(&format!("/v1/vms/{vm}/ports")).await;
                 let ports = match ports.map_err(CommandError::from) {
@@ -62,10 +81,10 @@ impl Outside {
                 let list = client.get::<Vec<ImageInfo>>("/v1/images").await;
                 Input::Images(list.map_err(|error| problem("list images", error.into())))
             }),
-            Effect::OpenLog(vm) => {
+            Effect::OpenLog(vm, stream) => {
                 self.close_log();
                 let to = self.to.clone();
-                self.log = Some(tokio::spawn(read_log(client, vm, to)).abort_handle());
+                self.log = Some(tokio::spawn(read_log(client, vm, stream, to)).abort_handle());
             }
             Effect::CloseLog => self.close_log(),
             Effect::Forward(vm, port, then) => {
@@ -107,14 +126,23 @@ impl Outside {
                     Err(error) => Input::Failed(problem("web console", error)),
                 }
             }),
-            Effect::StartDaemon => self.spawn(async move {
-                match daemon::connect().await {
-                    Ok(_) => Input::Done("the daemon is started".to_owned()),
-                    Err(error) => Input::Failed(problem("start the daemon", error)),
-                }
-            }),
+            Effect::StartDaemon => {
+                let to = self.to.clone();
+                self.spawn(async move {
+                    // Not to where the screen is.
+                    let tell = |text: &str| drop(to.try_send(Input::Done(text.to_owned())));
+                    match daemon::connect_and_tell(&tell).await {
+                        Ok(_) => Input::Done("the daemon is started".to_owned()),
+                        Err(error) => Input::Failed(problem("start the daemon", error)),
+                    }
+                });
+            }
             // These need the terminal.
-            Effect::Quit | Effect::Enter(_) | Effect::Copy(_) | Effect::CopySecret(_) => {}
+            Effect::Quit
+            | Effect::Suspend
+            | Effect::Enter(_)
+            | Effect::Copy(_)
+            | Effect::CopySecret(_) => {}
         }
     }
 
@@ -190,12 +218,12 @@ async fn send(client: Client, request: Request) -> Input {
     }
 }
 
-async fn read_log(client: Client, vm: VmId, to: mpsc::Sender<Input>) {
+async fn read_log(client: Client, vm: VmId, stream: u64, to: mpsc::Sender<Input>) {
     let path = format!("/v1/vms/{vm}/log?lines={LINES}&follow=true");
     match client.bytes(&path).await {
         Ok(mut log) => {
             while let Ok(Some(bytes)) = log.next().await {
-                if to.send(Input::Log(vm.clone(), bytes.to_vec())).await.is_err() {
+                if to.send(Input::Log(stream, bytes.to_vec())).await.is_err() {
                     return;
                 }
             }
@@ -203,7 +231,7 @@ async fn read_log(client: Client, vm: VmId, to: mpsc::Sender<Input>) {
         Err(error) => drop(to.send(Input::Failed(problem("read the log", error.into()))).await),
     }
     // Whoever left does not want to know.
-    let _ = to.send(Input::LogEnded(vm)).await;
+    let _ = to.send(Input::LogEnded(stream)).await;
 }
 
 /// Forwards a port of a guest to a free one here, until the TUI ends or the VM is gone.
@@ -239,7 +267,10 @@ async fn open(url: String, leads: OsString) -> Input {
     }
     // It may be the browser itself, and stay.
     match HostRunner::new(Tools::discover()).detach(&command, Path::new("/dev/null")) {
-        Ok(_) => Input::Done(format!("opened {url}")),
+        Ok(pid) => {
+            daemon::reap(pid);
+            Input::Done(format!("opened {url}"))
+        }
         Err(error) => Input::Failed(Problem::new("open a browser", chain(&error), remedy)),
     }
 }

@@ -1,20 +1,26 @@
 //! The terminal: taken, lent, and given back as it was, whatever happens.
 
 use std::io::{Stdout, Write as _, stdout};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Once, OnceLock};
+
+use banger_exec::Modes;
 
 use crossterm::clipboard::CopyToClipboard;
 use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture,
 };
 use crossterm::execute;
-use crossterm::terminal::{
-    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
+use crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen};
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
 
 use crate::error::CommandError;
+
+/// How the terminal was when it was first taken. Who had it since may have left it otherwise.
+static BEFORE: OnceLock<Modes> = OnceLock::new();
+/// Whether the terminal is ours.
+static OURS: AtomicBool = AtomicBool::new(false);
 
 /// The terminal while it is ours.
 pub struct Screen {
@@ -37,7 +43,8 @@ impl Screen {
             }));
         });
         enter().inspect_err(|_| give_back())?;
-        Ok(Self { terminal: Terminal::new(CrosstermBackend::new(stdout()))? })
+        let terminal = Terminal::new(CrosstermBackend::new(stdout()));
+        Ok(Self { terminal: terminal.inspect_err(|_| give_back())? })
     }
 
     /// Draws a frame.
@@ -59,11 +66,13 @@ impl Screen {
         Ok(())
     }
 
-    /// Takes it back, and draws all of it anew.
+    /// Takes it back, and has all of it drawn anew.
     ///
     /// # Errors
     /// The terminal's.
     pub fn take_back(&mut self) -> Result<(), CommandError> {
+        // It may be ours as far as we know: whoever stopped us had it since.
+        give_back();
         enter()?;
         // Not by its own `clear`, which asks the terminal for the cursor: the answer comes among the
         // keys, and may be taken for one.
@@ -89,12 +98,23 @@ impl Drop for Screen {
 }
 
 fn enter() -> std::io::Result<()> {
-    enable_raw_mode()?;
+    let before = match BEFORE.get() {
+        Some(before) => before,
+        None => {
+            let now = Modes::current()?;
+            BEFORE.get_or_init(|| now)
+        }
+    };
+    OURS.store(true, Ordering::Relaxed);
+    before.set_raw()?;
     execute!(stdout(), EnterAlternateScreen, EnableMouseCapture, EnableBracketedPaste)
 }
 
 /// Nobody is left to tell if the terminal is gone.
 fn give_back() {
+    if !OURS.swap(false, Ordering::Relaxed) {
+        return;
+    }
     let _ = execute!(
         stdout(),
         DisableBracketedPaste,
@@ -102,8 +122,10 @@ fn give_back() {
         LeaveAlternateScreen,
         crossterm::cursor::Show
     );
-    let _ = disable_raw_mode();
     let _ = stdout().flush();
+    if let Some(before) = BEFORE.get() {
+        let _ = before.restore();
+    }
 }
 
 #[cfg(test)]
@@ -122,7 +144,11 @@ mod tests {
             let _ = writeln!(stdout(), "told: {panic}");
             std::process::abort();
         }));
-        let _screen = Screen::take().unwrap();
+        let mut screen = Screen::take().unwrap();
+        // Who had it meanwhile was killed, and left it as it was.
+        screen.lend().unwrap();
+        Modes::current().unwrap().set_raw().unwrap();
+        screen.take_back().unwrap();
         panic!("of a bug");
     }
 

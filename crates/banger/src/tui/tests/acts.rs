@@ -2,7 +2,8 @@
 
 use banger_core::operation::{EventKind, OperationKind, Outcome};
 use banger_core::vm::{StopCause, VmState};
-use crossterm::event::{KeyCode, MouseEventKind};
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseEventKind};
+use ratatui::style::Modifier;
 
 use super::scene::{Scene, snapshot, vm};
 use crate::tui::dialog::Dialog;
@@ -254,27 +255,82 @@ fn a_log_is_followed_and_searched() {
     let mut scene = Scene::usual((80, 24));
     scene.keys("l");
     let id = scene.model.vm().unwrap().id.clone();
-    assert!(scene.done().contains(&Effect::OpenLog(id.clone())));
+    assert!(scene.done().contains(&Effect::OpenLog(id.clone(), 1)));
     let text: String = (0..100).map(|i| format!("line {i} \x1b[32mok\x1b[0m\r\n")).collect();
-    scene.take(Input::Log(id.clone(), text.into_bytes()));
+    scene.take(Input::Log(1, text.clone().into_bytes()));
     assert!(scene.screen().contains("line 99 ok"));
     scene.keys("/").keys("line 42").press(KeyCode::Enter);
     let screen = scene.screen();
     assert!(screen.contains("line 42 ok") && screen.contains("standing still"), "{screen}");
-    scene.take(Input::Log(id.clone(), b"more\n".to_vec()));
+    scene.take(Input::Log(1, b"more\n".to_vec()));
     assert!(!scene.screen().contains("more"));
     scene.keys("f");
     assert!(scene.screen().contains("more"));
-    // After a broken connection all of it comes again.
+    // A connection that breaks and comes back changes nothing of that.
+    scene.keys("/").keys("line 4").press(KeyCode::Enter).keys("nn");
+    let before = scene.screen();
+    assert!(before.contains("/line 4 9/11") && before.contains("│line 47 ok"), "{before}");
+    scene.take(Input::LogEnded(1));
     let vms = scene.model.lists.vms.values().cloned().collect();
     scene.done();
     scene.take(Input::Loaded(Box::new(snapshot(vms, vec![]))));
-    assert!(scene.done().contains(&Effect::OpenLog(id.clone())));
-    scene.take(Input::Log(id, b"again\n".to_vec()));
+    assert!(scene.done().contains(&Effect::OpenLog(id, 2)));
+    scene.model.notice = None;
+    assert_eq!(scene.screen(), before);
+    // What the first stream left behind is not shown again.
+    scene.take(Input::Log(1, b"left behind\n".to_vec()));
+    scene.take(Input::Log(2, text.as_bytes()[text.find("line 50").unwrap()..].to_vec()));
+    scene.take(Input::Log(2, b"more\nlast\n".to_vec()));
+    assert_eq!(scene.screen(), before.replace("102 lines", "103 lines"));
+    scene.keys("f");
     let screen = scene.screen();
-    assert!(screen.contains("again") && !screen.contains("more"), "{screen}");
+    assert!(screen.contains("more") && screen.contains("last"), "{screen}");
+    assert!(!screen.contains("left behind"), "{screen}");
+    // Esc ends the search first.
     scene.press(KeyCode::Esc);
-    assert!(scene.done().contains(&Effect::CloseLog));
+    assert!(scene.model.log.as_ref().is_some_and(|log| log.needle.is_empty()));
+    scene.press(KeyCode::Esc);
+    assert!(scene.done().contains(&Effect::CloseLog) && scene.model.log.is_none());
+}
+
+#[test]
+fn ctrl_z_stops_it_wherever_one_is() {
+    let mut scene = Scene::usual((80, 24));
+    let stop = || Input::Key(KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL));
+    assert_eq!(scene.take(stop()).done(), [Effect::Suspend]);
+    // Not into what is being filled in.
+    scene.keys("n");
+    assert_eq!(scene.take(stop()).done(), [Effect::Suspend]);
+    assert!(matches!(scene.model.dialogs.last(), Some(Dialog::Form(_))));
+}
+
+#[test]
+fn a_search_goes_up_and_says_when_it_goes_round() {
+    let mut scene = Scene::usual((80, 24));
+    scene.keys("ln");
+    assert!(scene.screen().contains("search for something first, with /"));
+    let text: String = (0..100).map(|i| format!("line {i}\n")).collect();
+    scene.take(Input::Log(1, text.into_bytes()));
+    scene.keys("/").keys("7").press(KeyCode::Enter);
+    let screen = scene.screen();
+    // Not at the very end: one sees what comes after it.
+    assert!(screen.contains("/7 20/20") && screen.contains("│line 99"), "{screen}");
+    // The one that one is at looks otherwise than the others.
+    let looks = |scene: &mut Scene, text: &str, column: usize| {
+        let row = scene.screen().lines().position(|line| line.contains(text)).unwrap();
+        scene.draw(false).backend().buffer()[(column as u16, row as u16)].modifier
+    };
+    let others = Modifier::REVERSED;
+    assert_eq!(looks(&mut scene, "line 87", 7), others);
+    assert_eq!(looks(&mut scene, "line 97", 6), Modifier::empty());
+    let here = looks(&mut scene, "line 97", 7);
+    assert!(here.contains(others) && here != others);
+    scene.keys("N");
+    let screen = scene.screen();
+    assert!(screen.contains("/7 1/20") && screen.contains("went round"), "{screen}");
+    assert!(screen.contains("│line 0 ") && screen.contains("│line 18"), "{screen}");
+    scene.keys("/").keys("none").press(KeyCode::Enter);
+    assert!(scene.screen().contains("'none' is nowhere in it"));
 }
 
 #[test]
@@ -338,7 +394,7 @@ fn what_a_guest_says_is_obeyed_nowhere() {
     scene.keys("o").take(ports());
     safe(&mut scene);
     scene.press(KeyCode::Esc).keys("l");
-    scene.take(Input::Log(id.clone(), evil.replace('\u{202e}', "").into_bytes()));
+    scene.take(Input::Log(1, evil.as_bytes().to_vec()));
     safe(&mut scene);
     scene.press(KeyCode::Esc);
     scene.begun(1, OperationKind::VmStart, evil, Some(1));

@@ -210,9 +210,15 @@ fn images_are_asked_for_one_time_after_another_and_not_for_old_events() {
     assert_eq!(scene.done(), [Effect::Images]);
     scene.take(Input::Images(Ok(Vec::new())));
     assert_eq!(scene.done(), []);
+    // A daemon that goes does not answer; nobody is told of a question that nobody put.
+    assert_eq!(changed(&mut scene), [Effect::Images]);
+    scene.take(Input::Images(Err(Problem::new("list images", "it is gone", None))));
+    assert!(scene.done().is_empty() && scene.model.dialogs.is_empty());
+    assert_eq!(changed(&mut scene), [Effect::Images]);
+    scene.take(Input::Images(Ok(Vec::new())));
     // Listed after the next events, which say nothing new.
     let mut later = snapshot(Vec::new(), Vec::new());
-    later.dashboard.daemon.last_event = 110;
+    later.dashboard.daemon.last_event = 120;
     scene.take(Input::Loaded(Box::new(later)));
     assert_eq!(changed(&mut scene), []);
 }

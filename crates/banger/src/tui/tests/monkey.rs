@@ -95,7 +95,7 @@ fn answer(scene: &mut Scene) {
                 Input::NotForwarded(vm, port, Problem::new("forward", "no", None))
             }
             Effect::Password(_) => Input::Password("secret".to_owned()),
-            Effect::OpenLog(vm) => Input::Log(vm, b"one\ntwo\n".to_vec()),
+            Effect::OpenLog(_, stream) => Input::Log(stream, b"one\ntwo\n".to_vec()),
             _ => continue,
         };
         scene.take(input);
@@ -143,8 +143,8 @@ proptest! {
                 }
                 Step::Failed(bits, why) => scene.failed(bits, &why, "try again"),
                 Step::Log(bytes) => {
-                    if let Some(vm) = scene.model.log.as_ref().map(|log| log.vm.clone()) {
-                        scene.take(Input::Log(vm, bytes));
+                    if let Some(stream) = scene.model.log.as_ref().map(|log| log.stream) {
+                        scene.take(Input::Log(stream, bytes));
                     }
                 }
             }

@@ -77,6 +77,7 @@ impl Model {
     pub(in super::super) fn act(&mut self, action: Action) -> Vec<Effect> {
         match action {
             Action::Quit => return self.quit(),
+            Action::Suspend => return vec![Effect::Suspend],
             Action::Help => self.dialogs.push(Dialog::Help(0)),
             Action::Palette => self.dialogs.push(Dialog::Palette(Palette::default())),
             Action::NextTab => return self.turn(1),
@@ -139,14 +140,24 @@ impl Model {
                 }
             }
             Action::NextMatch | Action::PreviousMatch => {
-                if let Some(log) = &mut self.log
-                    && !log.find(action == Action::PreviousMatch)
-                {
-                    self.notice = Some("search for something first, with /".to_owned());
+                if let Some(log) = &mut self.log {
+                    let found = log.find(action == Action::NextMatch);
+                    self.tell_found(found);
                 }
             }
         }
         Vec::new()
+    }
+
+    /// Tells what a search came to, if that is not simply the next place.
+    pub(super) fn tell_found(&mut self, found: Option<bool>) {
+        let Some(log) = &self.log else { return };
+        self.notice = match found {
+            Some(false) => None,
+            Some(true) => Some("went round".to_owned()),
+            None if log.needle.is_empty() => Some("search for something first, with /".to_owned()),
+            None => Some(format!("'{}' is nowhere in it", log.needle)),
+        };
     }
 
     /// How far a page goes.
@@ -173,6 +184,10 @@ impl Model {
 
     /// Leaves what is shown, or all of it; asks first if that takes something away.
     fn quit(&mut self) -> Vec<Effect> {
+        if let Some(log) = &mut self.log {
+            // Unlike Esc, with its search.
+            log.forget_search();
+        }
         if self.log.is_some() || self.details.is_some() {
             return self.back();
         }
@@ -188,6 +203,9 @@ impl Model {
     }
 
     fn back(&mut self) -> Vec<Effect> {
+        if self.log.as_mut().is_some_and(LogView::forget_search) {
+            return Vec::new();
+        }
         if self.log.take().is_some() {
             return vec![Effect::CloseLog];
         }
@@ -370,8 +388,9 @@ impl Model {
             return Vec::new();
         };
         let (id, name) = (vm.id.clone(), vm.name.to_string());
-        self.log = Some(LogView::new(id.clone(), name));
-        vec![Effect::OpenLog(id)]
+        self.streams += 1;
+        self.log = Some(LogView::new(id.clone(), name, self.streams));
+        vec![Effect::OpenLog(id, self.streams)]
     }
 
     fn list_ports(&mut self) -> Vec<Effect> {

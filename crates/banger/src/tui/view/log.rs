@@ -5,6 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
+use super::super::log::{LogView, Place, matches};
 use super::super::model::Model;
 use super::text::wrap;
 use super::{Theme, block};
@@ -20,42 +21,51 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     if !log.needle.is_empty() {
         title.push_str(&format!(" · /{}", log.needle));
     }
+    if let Some(found) = &log.found {
+        title.push_str(&format!(" {}/{}", found.number, found.count));
+    }
     let block = block(theme, &title);
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let (width, height) = (usize::from(inner.width), usize::from(inner.height));
-    log.page = height.max(1);
-    // From the last line upwards, until the screen is full.
-    let mut rows: Vec<Line<'_>> = Vec::new();
-    for line in log.lines.iter().take(log.last() + 1).rev() {
-        let parts = wrap(line, width);
-        rows.extend(parts.iter().rev().map(|part| marked(part, &log.needle, theme)));
-        if rows.len() >= height {
-            break;
-        }
-    }
-    rows.truncate(height);
-    rows.reverse();
-    frame.render_widget(Paragraph::new(rows), inner);
+    (log.width, log.page) = (inner.width.into(), usize::from(inner.height).max(1));
+    frame.render_widget(Paragraph::new(rows(log, theme)), inner);
 }
 
-/// A line in which what was searched for stands out.
-fn marked(text: &str, needle: &str, theme: Theme) -> Line<'static> {
-    // Lower case may be of another length; then nothing stands out.
-    let (lower, needle) = (text.to_lowercase(), needle.to_lowercase());
-    if needle.is_empty() || lower.len() != text.len() {
-        return Line::from(text.to_owned());
+/// What is on the screen.
+fn rows(log: &LogView, theme: Theme) -> Vec<Line<'static>> {
+    let (top, bottom) = (log.top(), log.last());
+    let mut rows = Vec::new();
+    let lines = log.lines.iter().enumerate().skip(top.line);
+    for (line, text) in lines.take(bottom.line + 1 - top.line) {
+        let here = log.found.as_ref().filter(|found| found.line == line).map(|found| found.start);
+        let marks: Vec<_> = matches(text, &log.needle)
+            .into_iter()
+            .map(|place| {
+                let style =
+                    if Some(place.start) == here { theme.found_here() } else { theme.found() };
+                (place, style)
+            })
+            .collect();
+        let mut end = 0;
+        for (row, part) in wrap(text, log.width).into_iter().enumerate() {
+            let from = end;
+            end += part.len();
+            if !(top..=bottom).contains(&Place { line, row }) {
+                continue;
+            }
+            let (mut spans, mut at) = (Vec::new(), from);
+            for (place, style) in &marks {
+                // A match may begin in the row before, and end in the next.
+                let (start, stop) = (place.start.clamp(at, end), place.end.clamp(at, end));
+                if start < stop {
+                    spans.push(Span::raw(text[at..start].to_owned()));
+                    spans.push(Span::styled(text[start..stop].to_owned(), *style));
+                    at = stop;
+                }
+            }
+            spans.push(Span::raw(text[at..end].to_owned()));
+            rows.push(Line::from(spans));
+        }
     }
-    let (mut spans, mut from) = (Vec::new(), 0);
-    for (at, found) in lower.match_indices(&needle) {
-        let (Some(before), Some(found)) = (text.get(from..at), text.get(at..at + found.len()))
-        else {
-            return Line::from(text.to_owned());
-        };
-        spans.push(Span::raw(before.to_owned()));
-        spans.push(Span::styled(found.to_owned(), theme.found()));
-        from = at + needle.len();
-    }
-    spans.push(Span::raw(text.get(from..).unwrap_or_default().to_owned()));
-    Line::from(spans)
+    rows
 }

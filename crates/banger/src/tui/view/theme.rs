@@ -79,6 +79,12 @@ impl Theme {
         self.in_colour(Color::Yellow).add_modifier(Modifier::REVERSED)
     }
 
+    /// The place of it that the person is at.
+    pub fn found_here(self) -> Style {
+        let marks = Modifier::REVERSED | Modifier::BOLD | Modifier::UNDERLINED;
+        self.in_colour(Color::Cyan).add_modifier(marks)
+    }
+
     /// How near something is to its end.
     pub fn pressure(self, pressure: Pressure) -> Style {
         match pressure {
