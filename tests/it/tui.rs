@@ -184,6 +184,11 @@ fn the_terminal_is_given_back_when_it_is_told_to_end() {
     terminal.sees("no VMs yet");
     banger.ok(&["vm", "create", "other", "--wait", "agent"]);
     terminal.sees_line(&["other", "running"]);
+    // There is no SSH in a guest that is none; what ssh says of that is told here.
+    terminal.press(&["e"]);
+    let screen = terminal.sees("failed: ssh");
+    assert!(screen.contains("error: there is no guest") && screen.contains("hint"), "{screen}");
+    terminal.press(&["Enter"]);
     banger.terminate(terminal.pid());
     terminal.is_given_back();
 }

@@ -3,11 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::FdFlags;
 use rustix::process::{
     Gid, Pid, Signal, Uid, kill_process, set_parent_process_death_signal, setsid,
@@ -152,10 +153,17 @@ pub(crate) fn inherited(tools: &Tools, command: &Command) -> Result<Process, Exe
     Ok(process)
 }
 
+/// How much of what a program says is told, in bytes.
+const SAID: u64 = 4096;
+
 /// A program that has our terminal and environment. It is told to end, and waited for, when this
 /// is dropped before it has ended.
 #[derive(Debug)]
-pub struct Interactive(Child);
+pub struct Interactive {
+    child: Child,
+    /// What it says to its standard error, if that is kept.
+    said: Option<File>,
+}
 
 impl Interactive {
     /// Starts it.
@@ -165,7 +173,35 @@ impl Interactive {
     pub fn start(tools: &Tools, command: &Command) -> Result<Self, ExecError> {
         let started = inherited(tools, command)?.spawn();
         let failed = |source| ExecError::Start { command: command.to_string(), source };
-        started.map(Self).map_err(failed)
+        Ok(Self { child: started.map_err(failed)?, said: None })
+    }
+
+    /// The same; what it says to its standard error is kept rather than shown.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_kept(tools: &Tools, command: &Command) -> Result<Self, ExecError> {
+        let mut process = inherited(tools, command)?;
+        let mut start = || {
+            // In memory: it is never waited for, however long and whoever else writes there.
+            let said = File::from(memfd_create("stderr", MemfdFlags::CLOEXEC)?);
+            let child = process.stderr(said.try_clone()?).spawn()?;
+            Ok(Self { child, said: Some(said) })
+        };
+        start().map_err(|source| ExecError::Start { command: command.to_string(), source })
+    }
+
+    /// The end of what it has said to its standard error, if that is kept.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let read = |said: &File| {
+            let from = said.metadata()?.len().saturating_sub(SAID);
+            let mut bytes = vec![0; SAID as usize];
+            let length = said.read_at(&mut bytes, from)?;
+            bytes.truncate(length);
+            io::Result::Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        self.said.as_ref().and_then(|said| read(said).ok()).unwrap_or_default()
     }
 
     /// Its status, if it has ended. SIGCHLD tells when to look again.
@@ -173,7 +209,7 @@ impl Interactive {
     /// # Errors
     /// That of waitpid(2).
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
-        self.0.try_wait()
+        self.child.try_wait()
     }
 
     /// Waits for its end.
@@ -181,7 +217,7 @@ impl Interactive {
     /// # Errors
     /// That of waitpid(2).
     pub fn wait(mut self) -> io::Result<ExitStatus> {
-        self.0.wait()
+        self.child.wait()
     }
 }
 
@@ -189,9 +225,9 @@ impl Drop for Interactive {
     #[expect(clippy::disallowed_methods, reason = "the one crate that runs programs")]
     fn drop(&mut self) {
         // Nobody else waits for it, so its number is still its own.
-        if let Ok(None) = self.0.try_wait() {
-            let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
-            let _ = self.0.wait();
+        if let Ok(None) = self.child.try_wait() {
+            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = self.child.wait();
         }
     }
 }
@@ -214,6 +250,16 @@ mod tests {
     use rustix::process::{WaitOptions, waitpid};
 
     #[test]
+    fn what_a_program_says_is_kept() {
+        let command = Command::new(Tool::Tar).args(["-xf", "/nowhere/at/all"]);
+        let mut tar = Interactive::start_kept(&Tools::discover(), &command).unwrap();
+        while tar.ended().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(tar.said().contains("/nowhere/at/all"), "{}", tar.said());
+    }
+
+    #[test]
     fn a_program_that_has_our_terminal_is_ended_with_us() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("names");
@@ -222,7 +268,7 @@ mod tests {
         let command = Command::new(Tool::Tar).args(["-cf", "/dev/null", "-T"]).arg(&fifo);
         let mut waits = Interactive::start(&Tools::discover(), &command).unwrap();
         assert_eq!(waits.ended().unwrap(), None);
-        let pid = Pid::from_child(&waits.0);
+        let pid = Pid::from_child(&waits.child);
         drop(waits);
         assert!(rustix::process::test_kill_process(pid).is_err());
     }

@@ -166,10 +166,11 @@ pub async fn ssh(arguments: Vec<OsString>) -> Option<Input> {
     let entered = async {
         let mut children = signal(SignalKind::child())?;
         let command = Command::new(Tool::Ssh).args(arguments);
-        let mut ssh = Interactive::start(&Tools::discover(), &command)?;
+        // The screen is ours again at once: what it says is told there.
+        let mut ssh = Interactive::start_kept(&Tools::discover(), &command)?;
         loop {
             if let Some(status) = ssh.ended()? {
-                return Ok(status);
+                return Ok((status, ssh.said()));
             }
             // The daemon is heard, and ports are forwarded, meanwhile.
             children.recv().await;
@@ -177,8 +178,9 @@ pub async fn ssh(arguments: Vec<OsString>) -> Option<Input> {
     };
     match entered.await {
         // 255 is SSH's own failure (ssh(1)); others are what was last run in there.
-        Ok(status) if status.code() == Some(255) => {
-            let message = "ssh could not enter the VM, or the connection broke";
+        Ok((status, said)) if status.code() == Some(255) => {
+            let said = said.trim();
+            let message = format!("ssh could not enter the VM, or the connection broke\n{said}");
             let remedy = Some("see its console (key l), and try: banger vm ssh NAME".to_owned());
             Some(Input::Failed(Problem::new("ssh", message, remedy)))
         }
