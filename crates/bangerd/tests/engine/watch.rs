@@ -1,14 +1,20 @@
 //! What is seen by who watches.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use banger_core::api::ChangeVm;
 use banger_core::dashboard::HostUse;
+use banger_core::id::VmId;
 use banger_core::lists::Lists;
-use banger_core::operation::Operation;
-use banger_core::vm::WaitFor;
+use banger_core::operation::{EventKind, Operation};
+use banger_core::vm::{VmState, WaitFor};
 use banger_testkit::Life;
 use bangerd::engine::Engine;
 use bangerd::engine::task::Wish;
 use bangerd::store::{images, operations};
+use rusqlite::Transaction;
 
 use crate::scene::{Scene, ask, build_from, build_image, create};
 
@@ -98,6 +104,60 @@ fn recent_events_have_what_is_under_way() {
     scene.use_and_delete(&scene.check());
 }
 
+/// Who has heard of an event lists what it tells of, or what came after it.
+#[test]
+fn lists_are_never_behind_an_event() {
+    let scene = Scene::new();
+    let lived = scene.live(&Life::default(), async |engine| {
+        let (done, looks) = (Arc::new(AtomicBool::new(false)), engine.clone());
+        let (stop, told) = (done.clone(), engine.store.watch());
+        // On a thread of its own, for it is not to wait for the VM's task.
+        let seen = std::thread::spawn(move || {
+            let (mut last, mut seen) = (0, Vec::new());
+            while !stop.load(Ordering::Relaxed) {
+                let seq = *told.borrow();
+                if seq != last {
+                    last = seq;
+                    seen.push((seq, looks.vms()));
+                }
+            }
+            seen
+        });
+        for _ in 0..5 {
+            create(engine, true).await;
+            ask(engine, "dev", Wish::Restart(WaitFor::Ready)).await;
+            ask(engine, "dev", Wish::Delete).await;
+        }
+        done.store(true, Ordering::Relaxed);
+        let seen = seen.join().unwrap();
+        let read =
+            |db: &Transaction<'_>| operations::events_after(db, None, 0, u64::MAX >> 1, 9999);
+        let events = engine.store.read(read).await.unwrap();
+        // Each VM's states, and from which event on; none once it is gone.
+        let mut states: HashMap<VmId, Vec<(u64, Option<VmState>)>> = HashMap::new();
+        for event in events {
+            let (vm, state) = match event.kind {
+                EventKind::VmChanged { vm } => (vm.id, Some(vm.state)),
+                EventKind::StateChanged { vm, state } => (vm, Some(state)),
+                EventKind::VmDeleted { vm } => (vm, None),
+                _ => continue,
+            };
+            states.entry(vm).or_default().push((event.seq, state));
+        }
+        assert!(states.len() == 5 && seen.len() > 20, "{} {}", states.len(), seen.len());
+        for (seq, vms) in seen {
+            for (id, states) in &states {
+                let listed = vms.iter().find(|vm| vm.id == *id).map(|vm| vm.state.clone());
+                let heard = states.iter().rposition(|(from, _)| *from <= seq);
+                let later = states[heard.unwrap_or(0)..].iter().any(|(_, state)| *state == listed);
+                let before = heard.is_none() && listed.is_none();
+                assert!(later || before, "{seq}: {listed:?} of {states:?}");
+            }
+        }
+    });
+    lived.unwrap();
+}
+
 #[test]
 fn use_is_told_to_all_who_listen_by_one_look() {
     let scene = Scene::new();
@@ -107,7 +167,7 @@ fn use_is_told_to_all_who_listen_by_one_look() {
         one.changed().await.unwrap();
         other.changed().await.unwrap();
         let seen = [&mut one, &mut other].map(|ticks| ticks.borrow_and_update().clone().unwrap());
-        assert!(std::sync::Arc::ptr_eq(&seen[0], &seen[1]));
+        assert!(Arc::ptr_eq(&seen[0], &seen[1]));
         let vm = engine.vm("dev").await.unwrap().vm;
         let host = seen[0].host;
         assert_eq!((host.vms, host.running, host.vcpus), (1, 1, u64::from(vm.spec.vcpus)));
