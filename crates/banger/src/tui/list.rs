@@ -24,6 +24,15 @@ pub struct Cursor {
     pub filter: Input,
 }
 
+impl Cursor {
+    /// The first line of so many that is shown, so that `line` has its place among `height`.
+    pub fn scroll_to(&mut self, line: usize, count: usize, height: usize) -> usize {
+        let least = (line + 1).saturating_sub(height);
+        self.top = self.top.min(line).max(least).min(count.saturating_sub(height));
+        self.top
+    }
+}
+
 /// What VMs are sorted by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Column {

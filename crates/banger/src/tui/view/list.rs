@@ -47,13 +47,7 @@ impl Listing {
         frame.render_widget(Paragraph::new(pending), top);
         model.hits.list = body;
         let (count, height) = (rows.len(), usize::from(body.height).max(1));
-        let cursor = model.cursor_mut();
-        cursor.top = cursor
-            .top
-            .min(at)
-            .max((at + 1).saturating_sub(height))
-            .min(count.saturating_sub(height));
-        let top = cursor.top;
+        let top = model.cursor_mut().scroll_to(at, count, height);
         if rows.is_empty() {
             frame.render_widget(Paragraph::new(Span::styled(empty, theme.faint())), body);
             return;

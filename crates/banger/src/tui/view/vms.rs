@@ -152,14 +152,8 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     let [head, body] = Layout::vertical([Constraint::Length(1), Constraint::Fill(1)]).areas(inner);
     model.hits.list = body;
     let height = usize::from(body.height).max(1);
-    let cursor = model.cursor_mut();
     let line = at.unwrap_or(0);
-    cursor.top = cursor
-        .top
-        .min(line)
-        .max((line + 1).saturating_sub(height))
-        .min(shown.saturating_sub(height));
-    let top = cursor.top;
+    let top = model.cursor_mut().scroll_to(line, shown, height);
     if shown == 0 {
         let text = match (model.lists.vms.is_empty(), model.dashboard.is_some()) {
             (_, false) => vec![],
