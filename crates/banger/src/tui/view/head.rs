@@ -231,10 +231,14 @@ fn wanted(model: &Model) -> &'static [Action] {
             A::Mark,
             A::Sort,
         ],
+        (Tab::Images, _) if model.image().is_none() => &[A::Build, A::Pull],
         (Tab::Images, _) => {
             &[A::Create, A::Build, A::Pull, A::DeleteImage, A::Details, A::PromoteImage]
         }
-        (Tab::Operations, _) => &[A::Cancel, A::Details],
+        (Tab::Operations, _) => match model.operation() {
+            Some(watched) if watched.operation.outcome.is_none() => &[A::Cancel, A::Details],
+            _ => &[A::Details, A::Copy],
+        },
         (Tab::Doctor, _) => &[A::Examine, A::CleanUp, A::Copy],
     }
 }
