@@ -249,7 +249,7 @@ fn what_was_asked_for_before_leaving_is_done() {
     terminal.sees("never started");
     terminal.type_in("sq");
     terminal.is_given_back();
-    assert_eq!(banger.json(&["vm", "list"])[0]["state"]["state"], "starting");
+    banger.until("it starts", || banger.json(&["vm", "list"])[0]["state"]["state"] == "starting");
 }
 
 #[test]

@@ -254,7 +254,7 @@ pub enum PauseCause {
         /// What it may, in bytes.
         limit: Size,
     },
-    /// The host's disk is about to be full, and with it a snapshot would be lost.
+    /// The host's disk is full, or about to be, and with it a snapshot would be lost.
     DiskFull {
         /// What is free, in bytes.
         free: Size,

@@ -1,10 +1,10 @@
 //! The commands.
 
 mod bench;
-mod change;
+pub mod change;
 pub mod config;
 mod daemon;
-mod doctor;
+pub mod doctor;
 pub mod forward;
 pub mod guest;
 pub mod image;

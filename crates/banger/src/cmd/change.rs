@@ -13,7 +13,7 @@ use crate::follow::OK;
 use crate::{daemon, output};
 
 /// How long a work disk may take to be checked and to grow.
-const LIMIT: Duration = Duration::from_secs(15 * 60);
+pub const LIMIT: Duration = Duration::from_secs(15 * 60);
 
 pub async fn rename(args: Rename) -> Result<ExitCode, CommandError> {
     let change = ChangeVm { name: Some(args.new), ..ChangeVm::default() };

@@ -16,7 +16,7 @@ use crate::{daemon, output};
 const DAEMON_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long releases may take.
-const FIX_LIMIT: Duration = Duration::from_secs(120);
+pub const FIX_LIMIT: Duration = Duration::from_secs(120);
 
 pub async fn run(args: Doctor) -> Result<ExitCode, CommandError> {
     if args.sudoers {

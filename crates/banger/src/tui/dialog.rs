@@ -1,6 +1,7 @@
 //! What is asked or told before anything else.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use banger_core::agent::Port;
 use banger_core::api::{ApiError, Leftover};
@@ -27,12 +28,19 @@ pub struct Request {
     pub body: Option<serde_json::Value>,
     /// The form that it was made of, which comes back if it is refused.
     pub form: Option<Box<Form>>,
+    /// How long it may take, if longer than most.
+    pub limit: Option<Duration>,
 }
 
 impl Request {
     /// One without a body.
     pub fn new(what: impl Into<String>, method: Method, path: impl Into<String>) -> Self {
-        Self { what: what.into(), method, path: path.into(), body: None, form: None }
+        Self { what: what.into(), method, path: path.into(), body: None, form: None, limit: None }
+    }
+
+    /// The same; it may take so long.
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// The same with a body.
@@ -53,6 +61,8 @@ pub struct Problem {
     pub console: String,
     /// What to do.
     pub remedy: Option<String>,
+    /// What of it is copied, if that is not the remedy.
+    pub copied: Option<String>,
 }
 
 impl Problem {
@@ -64,7 +74,13 @@ impl Problem {
     ) -> Self {
         let (title, message) = (plain::text(&title.into()), plain::text(&message.into()));
         let remedy = remedy.map(|remedy| plain::text(&remedy));
-        Self { title, message, console: String::new(), remedy }
+        Self { title, message, console: String::new(), remedy, copied: None }
+    }
+
+    /// The same; this is what one wants to copy.
+    #[must_use]
+    pub fn copied(self, text: impl Into<String>) -> Self {
+        Self { copied: Some(text.into()), ..self }
     }
 
     /// A refusal of the daemon's.

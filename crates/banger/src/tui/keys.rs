@@ -8,8 +8,10 @@ use super::model::Tab;
 /// What a person can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Ends the TUI.
+    /// Leaves what has the whole screen, or ends the TUI.
     Quit,
+    /// Ends the TUI.
+    QuitNow,
     /// Stops the TUI, as a shell's job.
     Suspend,
     /// Shows the keys.
@@ -249,13 +251,8 @@ pub const BINDINGS: &[Binding] = &[
     bind(S::All, A::Back, &[key(K::Esc)], "back", "leave this; then take filter and marks away"),
     bind(S::All, A::Web, &[c('w')], "web console", "open the web console in the browser"),
     bind(S::All, A::StartDaemon, &[c('R')], "start the daemon", "start the daemon, if it is away"),
-    bind(
-        S::All,
-        A::Quit,
-        &[c('q'), ctrl('c')],
-        "quit",
-        "leave a log or details, else banger; work goes on",
-    ),
+    bind(S::All, A::Quit, &[c('q')], "quit", "leave a log or details, else banger; work goes on"),
+    bind(S::All, A::QuitNow, &[ctrl('c')], "quit at once", "leave banger, wherever you are"),
     bind(S::All, A::Suspend, &[ctrl('z')], "suspend", "stop it; fg brings it back"),
     bind(S::List, A::Up, &[key(K::Up), c('k')], "up", "a line up"),
     bind(S::List, A::Down, &[key(K::Down), c('j')], "down", "a line down"),
@@ -367,6 +364,7 @@ impl Binding {
             A::NextTab,
             A::PreviousTab,
             A::Palette,
+            A::QuitNow,
         ];
         !moves.contains(&self.action)
     }

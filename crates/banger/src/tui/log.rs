@@ -120,7 +120,9 @@ impl LogView {
         // The last of ours may have had no end yet.
         let goes_on = |from: &usize| {
             let old = &old[*from..];
-            let same = old.iter().zip(whole).all(|(old, new)| old == new);
+            // Where no line has come whole, none is the same.
+            let some = old.is_empty() || !whole.is_empty();
+            let same = some && old.iter().zip(whole).all(|(old, new)| old == new);
             let begins = |new: &&str| new.starts_with(last.as_str());
             same && new.get(old.len()).is_none_or(begins)
         };

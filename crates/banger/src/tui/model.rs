@@ -352,10 +352,15 @@ impl Model {
         self.put([Dialog::Form(form), Dialog::Problem(problem, 0)]);
     }
 
-    /// Puts dialogs on top, but beneath what is being filled in, which keeps the keys.
+    /// Puts dialogs on top, but beneath what is being filled in, which keeps the keys, and what is
+    /// being read.
     fn put(&mut self, dialogs: impl IntoIterator<Item = Dialog>) {
         let filled = self.dialogs.pop_if(|dialog| dialog.is_filled_in());
-        self.dialogs.extend(dialogs);
+        // The one that is being read stays; the others follow as they came.
+        let problem = |dialog: &Dialog| matches!(dialog, Dialog::Problem(..));
+        let read = self.dialogs.iter().rev().take_while(|dialog| problem(dialog)).count();
+        let beneath = self.dialogs.len() - read;
+        self.dialogs.splice(beneath..beneath, dialogs);
         self.dialogs.extend(filled);
     }
 

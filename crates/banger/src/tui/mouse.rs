@@ -60,7 +60,8 @@ impl Model {
     /// Moves what is on top by so many lines.
     pub(super) fn scroll(&mut self, by: isize) {
         let moved = |at: usize| at.saturating_add_signed(by);
-        match self.dialogs.last_mut() {
+        let typing = self.is_typing();
+        match self.dialogs.last_mut().filter(|_| !typing) {
             Some(Dialog::Help(line) | Dialog::Problem(_, line)) => {
                 *line = scrolled(*line, by);
             }
@@ -86,6 +87,7 @@ impl Model {
     }
 
     fn click(&mut self, at: Position) -> Vec<Effect> {
+        self.notice = None;
         let key = self.hits.keys.iter().find(|(area, _)| area.contains(at));
         if let Some((_, code)) = key {
             return self.dialog_key(KeyEvent::new(*code, KeyModifiers::NONE));

@@ -165,10 +165,10 @@ impl Shell {
             while let Some(effect) = todo.pop_front() {
                 match effect {
                     Effect::Quit => return Ok(()),
-                    Effect::Enter(arguments) => {
+                    Effect::Enter(name, arguments) => {
                         // SSH reads the terminal now, and nobody else.
                         drop(keys);
-                        if self.lend(arguments, &mut todo).await?.is_break() {
+                        if self.lend(&name, arguments, &mut todo).await?.is_break() {
                             return Ok(());
                         }
                         keys = EventStream::new();
@@ -185,13 +185,13 @@ impl Shell {
                         // Whether it takes them, a terminal does not say.
                         let first = text.lines().next().unwrap_or_default();
                         let told = format!("for the terminal's clipboard: {first}");
-                        todo.extend(update(&mut self.model, Input::Done(told)));
+                        self.model.notice = Some(told);
                     }
                     Effect::CopySecret(text) => {
                         self.screen.copy(&text)?;
                         let told =
                             "the password is for the terminal's clipboard; the user is opencode";
-                        todo.extend(update(&mut self.model, Input::Done(told.to_owned())));
+                        self.model.notice = Some(told.to_owned());
                     }
                     effect => self.outside.act(effect),
                 }
@@ -208,11 +208,12 @@ impl Shell {
     /// the terminal is done afterwards.
     async fn lend(
         &mut self,
+        name: &str,
         arguments: Vec<OsString>,
         later: &mut VecDeque<Effect>,
     ) -> Result<GoesOn, CommandError> {
         self.screen.lend()?;
-        let mut ssh = pin!(effects::ssh(arguments));
+        let mut ssh = pin!(effects::ssh(name, arguments));
         let ended = loop {
             let input = tokio::select! {
                 ended = &mut ssh => break ended,
@@ -230,7 +231,7 @@ impl Shell {
                 match effect {
                     Effect::Quit
                     | Effect::Suspend
-                    | Effect::Enter(_)
+                    | Effect::Enter(..)
                     | Effect::Copy(_)
                     | Effect::CopySecret(_) => later.push_back(effect),
                     effect => self.outside.act(effect),
@@ -266,7 +267,7 @@ impl Shell {
 
 /// Whether the terminal is somebody else's after that.
 fn leaves(effect: &Effect) -> bool {
-    matches!(effect, Effect::Quit | Effect::Suspend | Effect::Enter(_))
+    matches!(effect, Effect::Quit | Effect::Suspend | Effect::Enter(..))
 }
 
 fn of_terminal(event: Event) -> Option<Input> {

@@ -104,8 +104,8 @@ pub enum Effect {
     CloseLog,
     /// Asks how SSH enters a VM.
     Ssh(VmId),
-    /// Lends the terminal to SSH, with these arguments.
-    Enter(Vec<OsString>),
+    /// Lends the terminal to SSH, into the VM of that name, with these arguments.
+    Enter(String, Vec<OsString>),
     /// Shows an address in a browser.
     Open(String),
     /// Puts a text into the terminal's clipboard.
@@ -208,7 +208,11 @@ fn take(model: &mut Model, input: Input) -> Vec<Effect> {
             if model.entering.take_if(|entering| *entering == vm).is_some() {
                 model.notice = None;
                 match found {
-                    Ok(arguments) => return vec![Effect::Enter(arguments)],
+                    Ok(arguments) => {
+                        let vm = model.lists.vms.get(&vm);
+                        let name = vm.map(|vm| vm.name.to_string()).unwrap_or_default();
+                        return vec![Effect::Enter(name, arguments)];
+                    }
                     Err(problem) => model.tell(problem),
                 }
             }
@@ -274,7 +278,8 @@ impl Model {
             }
             return Vec::new();
         }
-        self.notice = None;
+        // Who does something else meanwhile stays there.
+        (self.notice, self.awaited) = (None, None);
         // What fails while one types waits until that is done.
         if self.filtering {
             match event.code {

@@ -19,6 +19,7 @@ use ratatui::widgets::{Block, BorderType, Paragraph};
 
 use super::model::{Model, Tab};
 use super::mouse::Hits;
+use super::words;
 
 pub(super) use text::wrap;
 pub use theme::Theme;
@@ -106,7 +107,7 @@ fn list_and_details(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area
     model.hits.details = inner;
     let title = match more {
         0 => "details".to_owned(),
-        more => format!("details · {more} lines more: Enter"),
+        more => format!("details · {} more: Enter", words::lines(more)),
     };
     frame.render_widget(block(theme, &title), details);
     lines.drain(..from);

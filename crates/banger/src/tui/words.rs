@@ -36,6 +36,11 @@ pub fn outcome(outcome: &Outcome) -> String {
     }
 }
 
+/// So many lines.
+pub fn lines(count: usize) -> String {
+    if count == 1 { "1 line".to_owned() } else { format!("{count} lines") }
+}
+
 /// The first line of a text.
 pub fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()

@@ -56,9 +56,15 @@ impl VmCtx {
 
     /// Whether QEMU has stopped the machine because the host's disk is full: it does, rather than
     /// fail what the guest writes, and never goes on by itself (QEMU's manual, `-drive`, `werror`).
-    async fn stopped_itself(&self) -> Result<bool, OpError> {
-        let status = Qmp::connect(&self.sockets().qmp).await?.execute("query-status").await?;
-        Ok(status["status"] == "io-error")
+    /// Asked now and then only; one that does not answer at once has not.
+    async fn stopped_itself(&self, vm: &Vm) -> bool {
+        if vm.spec.vmm != Vmm::Qemu || vm.run.is_none() || !self.is_due(ASK) {
+            return false;
+        }
+        let socket = self.sockets().qmp;
+        let status = async { Qmp::connect(&socket).await?.execute("query-status").await };
+        let status = tokio::time::timeout(PAUSE, status).await;
+        status.is_ok_and(|status| status.is_ok_and(|status| status["status"] == "io-error"))
     }
 
     /// Waits for something in a guest; fails when it cannot come, since the host's disk is full.
@@ -72,7 +78,7 @@ impl VmCtx {
         let full = async {
             loop {
                 tokio::time::sleep(ASK).await;
-                if self.vm().spec.vmm == Vmm::Qemu && self.stopped_itself().await.unwrap_or(false) {
+                if self.stopped_itself(&self.vm()).await {
                     let full = io::Error::from_raw_os_error(Errno::NOSPC.raw_os_error());
                     return OpError::file("write to the disks of its VM")(full);
                 }
@@ -180,7 +186,8 @@ impl VmCtx {
     /// # Errors
     /// It cannot be looked at.
     pub(crate) async fn overlay_use(&self) -> Result<Size, OpError> {
-        Ok(self.see(&self.vm()).await?.used)
+        let overlay = vm_files::overlay(&self.dir());
+        blocking(move || Ok(Size::bytes(allocated(&overlay)?))).await
     }
 
     async fn see(&self, vm: &Vm) -> Result<Seen, OpError> {
@@ -190,19 +197,16 @@ impl VmCtx {
         // What is free may be about to be written: who waits for room waits for more of it.
         let waits = matches!(vm.state, VmState::Paused(PauseCause::DiskFull { .. }));
         let least = Size::bytes(RESERVE.as_bytes() * if waits { 2 } else { 1 });
-        let (used, free) = blocking(move || {
-            Ok((Size::bytes(allocated(&vm_files::overlay(&dir))?), free_space(&dir)?))
-        })
-        .await?;
-        let asks =
-            || vm.spec.vmm == Vmm::Qemu && vm.run.is_some() && !(self.fills() && free > RESERVE);
+        let look = move || Ok((allocated(&vm_files::overlay(&dir))?, free_space(&dir)?));
+        let (used, free) = blocking(look).await?;
+        let used = Size::bytes(used);
+        let full = match (waits || snapshot, free < least) {
+            (true, less) => less,
+            (false, _) => self.stopped_itself(vm).await,
+        };
         let obstacle = match limit.filter(|limit| used >= *limit) {
             Some(limit) => Some(PauseCause::OverlayFull { used, limit }),
-            None if (snapshot || waits) && free < least => Some(PauseCause::DiskFull { free }),
-            None if !waits && !snapshot && asks() && self.stopped_itself().await? => {
-                Some(PauseCause::DiskFull { free })
-            }
-            None => None,
+            None => full.then_some(PauseCause::DiskFull { free }),
         };
         Ok(Seen { used, obstacle })
     }
@@ -217,6 +221,14 @@ impl VmCtx {
         let told = EventKind::OverlayFilling { vm: vm.id.clone(), used, limit };
         let at = now_ms();
         Ok(self.engine.store.run(move |db| operations::append(db, None, at, &told)).await?)
+    }
+
+    /// Whether the guest could write what it writes to shut down: with a snapshot that is not tried,
+    /// for it may be what the snapshot is lost by.
+    pub(crate) async fn can_write(&self) -> bool {
+        let dir = self.dir();
+        let free = blocking(move || Ok(free_space(&dir)?)).await;
+        self.vm().spec.root_disk != RootDisk::DmSnapshot && free.is_ok_and(|free| free >= RESERVE)
     }
 
     /// Makes the VMM stand still, or go on. Fine if it does.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use banger_core::dirs::vm_files;
 use banger_core::operation::{EventKind, Object, Outcome};
@@ -66,6 +66,8 @@ struct Shared {
     warned: bool,
     /// Whether the VMM may stand still although the VM runs.
     held: bool,
+    /// When the VMM was asked last whether it stands still by itself.
+    asked: Option<Instant>,
 }
 
 impl VmCtx {
@@ -82,6 +84,7 @@ impl VmCtx {
                 console_from: 0,
                 warned: false,
                 held: false,
+                asked: None,
             })),
         }
     }
@@ -167,6 +170,16 @@ impl VmCtx {
     /// Whether it was told in this run that the overlay fills; from now on it was.
     pub(crate) fn was_warned(&self) -> bool {
         std::mem::replace(&mut lock(&self.shared).warned, true)
+    }
+
+    /// Whether so much time has passed since this was last the case.
+    pub(crate) fn is_due(&self, after: Duration) -> bool {
+        let mut shared = lock(&self.shared);
+        let due = shared.asked.is_none_or(|asked| asked.elapsed() >= after);
+        if due {
+            shared.asked = Some(Instant::now());
+        }
+        due
     }
 
     /// The end of what its console said in this run.

@@ -118,8 +118,7 @@ impl VmCtx {
         let waiting = Waiting { log, wait, started, cold };
         self.reached(&waiting, "boot", |vm| vm.run = Some(run)).await?;
 
-        let answer = self.unless_full(self.first_answer(log, &boot, &mut booted));
-        let health = log.stage("agent", answer).await?;
+        let health = log.stage("agent", self.first_answer(log, &boot, &mut booted)).await?;
         let process = booted.process;
         if let Some(message) = health.mismatch() {
             log.append(EventKind::Warning { message }).await?;
@@ -144,8 +143,8 @@ impl VmCtx {
         let mut boots = 1;
         loop {
             let signs = self.signs_of(boot, boots);
-            let answered = self.probe(log, &booted.process).agent(&booted.doorbell, &signs).await;
-            match answered {
+            let probe = self.probe(log, &booted.process);
+            match self.unless_full(probe.agent(&booted.doorbell, &signs)).await {
                 Err(OpError::Misbooted { why }) => {
                     self.boot_better(log, boot, booted, &mut boots, why).await?;
                 }

@@ -64,8 +64,8 @@ impl VmCtx {
     /// runs on: what was asked of the guest may still end it.
     pub(crate) async fn stop(&self, log: &OpLog) -> Result<(), OpError> {
         log.check()?;
-        // What a guest writes to shut down may be what the snapshot is lost by: a power cut is not.
-        let cut = matches!(self.vm().state, VmState::Paused(PauseCause::DiskFull { .. }));
+        let full = matches!(self.vm().state, VmState::Paused(PauseCause::DiskFull { .. }));
+        let cut = full && !self.can_write().await;
         if self.vm().state != VmState::Stopping {
             self.transition(Some(log), Transition::Stop).await?;
         }
@@ -89,7 +89,7 @@ impl VmCtx {
     pub(crate) async fn shut_down(&self, log: Option<&OpLog>) -> Result<(), OpError> {
         let sockets = self.sockets();
         // A guest that stands still cannot shut down.
-        if self.fills()
+        if (self.fills() || self.vm().spec.vmm == Vmm::Qemu)
             && let Err(error) = self.stand_still(false).await
         {
             tracing::warn!(vm = %self.vm().id, %error, "it does not go on, to be shut down");

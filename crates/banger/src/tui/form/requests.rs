@@ -9,6 +9,7 @@ use banger_core::vm::{Network, Vmm, WaitFor};
 use banger_wire::Method;
 
 use super::{Form, Id, Preview, Purpose};
+use crate::cmd::change::LIMIT;
 use crate::tui::dialog::Request;
 use crate::tui::model::Model;
 
@@ -59,6 +60,8 @@ impl Form {
                 let path = format!("/v1/vms/{vm}");
                 (change != ChangeVm::default())
                     .then(|| Request::new(&self.title, Method::PATCH, path).body(&change))
+                    // A disk that grows takes its time.
+                    .map(|request| request.within(LIMIT))
             }
             Purpose::Promote(vm) => {
                 self.vm(model)?;

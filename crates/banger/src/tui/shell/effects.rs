@@ -140,7 +140,7 @@ impl Outside {
             // These need the terminal.
             Effect::Quit
             | Effect::Suspend
-            | Effect::Enter(_)
+            | Effect::Enter(..)
             | Effect::Copy(_)
             | Effect::CopySecret(_) => {}
         }
@@ -162,7 +162,7 @@ impl Outside {
 }
 
 /// Runs SSH on the terminal, to its end; what to tell of it. It is ended if this is dropped.
-pub async fn ssh(arguments: Vec<OsString>) -> Option<Input> {
+pub async fn ssh(name: &str, arguments: Vec<OsString>) -> Option<Input> {
     let entered = async {
         let mut children = signal(SignalKind::child())?;
         let command = Command::new(Tool::Ssh).args(arguments);
@@ -181,8 +181,10 @@ pub async fn ssh(arguments: Vec<OsString>) -> Option<Input> {
         Ok((status, said)) if status.code() == Some(255) => {
             let said = said.trim();
             let message = format!("ssh could not enter the VM, or the connection broke\n{said}");
-            let remedy = Some("see its console (key l), and try: banger vm ssh NAME".to_owned());
-            Some(Input::Failed(Problem::new("ssh", message, remedy)))
+            let by_hand = format!("banger vm ssh {name}");
+            let remedy = Some(format!("see its console (key l), and try: {by_hand}"));
+            let problem = Problem::new(format!("ssh {name}"), message, remedy);
+            Some(Input::Failed(problem.copied(by_hand)))
         }
         Ok(_) => None,
         Err(error) => Some(Input::Failed(problem("ssh", error))),
@@ -194,7 +196,11 @@ fn problem(title: &str, error: CommandError) -> Problem {
 }
 
 async fn send(client: Client, request: Request) -> Input {
-    let Request { what, method, path, body, form } = request;
+    let Request { what, method, path, body, form, limit } = request;
+    let client = match limit {
+        Some(limit) => client.within(limit),
+        None => client,
+    };
     let failed = |error: WireError| {
         let problem = problem(&what, error.into());
         match form {
@@ -258,8 +264,10 @@ async fn keep_forwarding(
 /// Shows an address in the browser that the desktop has, by what leads to it.
 async fn open(url: String, leads: OsString) -> Input {
     let remedy = Some(format!("open it yourself (y copies it): {url}"));
+    let failed =
+        |why: &str| Input::Failed(Problem::new("open a browser", why, remedy.clone()).copied(&url));
     if ["DISPLAY", "WAYLAND_DISPLAY"].iter().all(|name| std::env::var_os(name).is_none()) {
-        return Input::Failed(Problem::new("open a browser", "there is no desktop here", remedy));
+        return failed("there is no desktop here");
     }
     let mut command = Command::new(Tool::XdgOpen).arg(&leads);
     for (name, value) in std::env::vars_os() {
@@ -271,8 +279,8 @@ async fn open(url: String, leads: OsString) -> Input {
     match HostRunner::new(Tools::discover()).detach(&command, Path::new("/dev/null")) {
         Ok(pid) => {
             daemon::reap(pid);
-            Input::Done(format!("opened {url}"))
+            Input::Done(format!("the desktop was asked to show {url}"))
         }
-        Err(error) => Input::Failed(Problem::new("open a browser", chain(&error), remedy)),
+        Err(error) => failed(&chain(&error)),
     }
 }

@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// A stream brings a sign of life in this time; events at least each 15 s.
 const SILENCE: Duration = Duration::from_secs(5);
 /// What a person is told who should have the TUI of the daemon's build.
-const OTHER_BUILD: &str = "the daemon is of another build: leave, and start 'banger tui' again";
+const OTHER_BUILD: &str = "of another build: start 'banger tui' anew";
 
 /// Why the connection ended.
 enum End {
@@ -102,7 +102,7 @@ impl Feed {
         self.give(Input::Loaded(Box::new(snapshot))).await?;
         if build != daemon::BUILD && self.told.as_ref() != Some(&build) {
             self.told = Some(build);
-            self.give(Input::Done(OTHER_BUILD.to_owned())).await?;
+            self.give(Input::Done(format!("the daemon is {OTHER_BUILD}"))).await?;
         }
         loop {
             tokio::select! {
@@ -217,7 +217,7 @@ mod tests {
         let mut next = async || inputs.recv().await.unwrap();
 
         assert!(matches!(next().await, Input::Loaded(_)));
-        assert!(matches!(next().await, Input::Done(what) if what == OTHER_BUILD));
+        assert!(matches!(next().await, Input::Done(what) if what.ends_with(OTHER_BUILD)));
         assert!(matches!(next().await, Input::Event(event) if event.seq == 8));
         // The other is none that we know: it is passed over, and not asked for again.
         assert!(matches!(next().await, Input::Away(why) if why == "it is silent"));

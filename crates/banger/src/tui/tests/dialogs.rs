@@ -172,7 +172,7 @@ fn entering_a_vm_can_be_cancelled() {
     assert_eq!(scene.done(), []);
     scene.keys("e").done();
     scene.take(entrance());
-    assert_eq!(scene.done(), [Effect::Enter(vec!["dev".into()])]);
+    assert_eq!(scene.done(), [Effect::Enter("dev".to_owned(), vec!["dev".into()])]);
 }
 
 #[test]

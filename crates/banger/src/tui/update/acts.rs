@@ -1,7 +1,8 @@
 //! What a person does.
 
 use banger_core::api::StartVm;
-use banger_core::doctor::{CLEAN_UP, Status};
+use banger_core::doctor::{CLEAN_UP, Check, Status};
+use banger_core::operation::OperationKind;
 use banger_core::size::Size;
 use banger_core::vm::{RootDisk, Vm, VmState, WaitFor};
 use banger_wire::Method;
@@ -14,6 +15,7 @@ use super::super::log::LogView;
 use super::super::model::{Link, Model, Ports, Tab};
 use super::super::words;
 use super::Effect;
+use crate::cmd::doctor::FIX_LIMIT;
 
 /// How many VMs are named in a question.
 const NAMED: usize = 12;
@@ -77,6 +79,7 @@ impl Model {
     pub(in super::super) fn act(&mut self, action: Action) -> Vec<Effect> {
         match action {
             Action::Quit => return self.quit(),
+            Action::QuitNow => return vec![Effect::Quit],
             Action::Suspend => return vec![Effect::Suspend],
             Action::Help => self.dialogs.push(Dialog::Help(0)),
             Action::Palette => self.dialogs.push(Dialog::Palette(Palette::default())),
@@ -445,7 +448,16 @@ impl Model {
             return Vec::new();
         }
         let path = format!("/v1/operations/{}", watched.operation.id);
-        let (title, text) = (format!("cancel {what}"), "what it has done is undone".to_owned());
+        let text = match watched.operation.kind {
+            OperationKind::VmStop | OperationKind::VmRestart => {
+                "what was asked of the guest may end it all the same"
+            }
+            OperationKind::VmKill | OperationKind::VmDelete => {
+                "unless it has begun, it is not done"
+            }
+            _ => "what it has done is undone",
+        };
+        let (title, text) = (format!("cancel {what}"), text.to_owned());
         let (then, unmark) =
             (vec![Effect::Send(Request::new(&title, Method::DELETE, path))], vec![]);
         self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed: None, then, unmark }));
@@ -453,16 +465,21 @@ impl Model {
     }
 
     /// Releases what is the daemon's, and no VM's, once that is confirmed.
-    fn clean_up(&mut self) {
+    /// What the doctor found that is left behind, if anything is.
+    #[must_use]
+    pub fn left_behind(&self) -> Option<&Check> {
         let report = self.doctor.iter().flat_map(|report| &report.checks);
-        let left = report.filter(|check| check.status != Status::Ok);
-        let Some(left) = left.into_iter().find(|check| check.remedy.as_deref() == Some(CLEAN_UP))
-        else {
+        let mut left = report.filter(|check| check.status != Status::Ok);
+        left.find(|check| check.remedy.as_deref() == Some(CLEAN_UP))
+    }
+
+    fn clean_up(&mut self) {
+        let Some(left) = self.left_behind() else {
             self.notice = Some("nothing is left behind".to_owned());
             return;
         };
         let title = "release what is left behind".to_owned();
-        let request = Request::new(&title, Method::POST, "/v1/leftovers/release");
+        let request = Request::new(&title, Method::POST, "/v1/leftovers/release").within(FIX_LIMIT);
         let (then, unmark) = (vec![Effect::Send(request)], Vec::new());
         let text = left.detail.clone();
         self.dialogs.push(Dialog::Confirm(Confirm { title, text, typed: None, then, unmark }));

@@ -4,7 +4,7 @@ use banger_core::agent::Port;
 use banger_core::id::VmId;
 use crossterm::event::{KeyCode, KeyEvent};
 
-use super::super::dialog::{Dialog, PortList, Request};
+use super::super::dialog::{Dialog, PortList, Problem, Request};
 use super::super::form::key_in;
 use super::super::keys::Binding;
 use super::super::model::{Model, Ports};
@@ -23,11 +23,12 @@ impl Model {
         match dialog {
             // Read, then dismissed: any other key was meant for something else.
             Dialog::Problem(..) if event.code == KeyCode::Enter => {}
-            Dialog::Problem(..) if event.code == KeyCode::Char('a') => {
+            Dialog::Problem(..) if event.code == KeyCode::Char('a') && self.problems() > 0 => {
                 self.dialogs.retain(|dialog| !matches!(dialog, Dialog::Problem(..)));
             }
             Dialog::Problem(problem, line) if event.code == KeyCode::Char('y') => {
-                let text = problem.remedy.clone().unwrap_or_else(|| problem.message.clone());
+                let Problem { copied, remedy, message, .. } = &problem;
+                let text = copied.as_ref().or(remedy.as_ref()).unwrap_or(message).clone();
                 self.dialogs.push(Dialog::Problem(problem, line));
                 return vec![Effect::Copy(text)];
             }

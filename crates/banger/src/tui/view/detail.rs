@@ -9,7 +9,6 @@ use ratatui::text::{Line, Span};
 use super::super::model::{Model, PAST, Ports};
 use super::super::words;
 use super::Theme;
-use super::dialogs::shown_process;
 use super::operations::stages;
 use super::text::{age, ago, graph, sparkline};
 use crate::cmd::vm::{limits, name};
@@ -40,7 +39,7 @@ pub fn lines(model: &Model, theme: Theme, width: u16, height: u16) -> Vec<Line<'
     let mut state = words::state(&vm.state);
     if let Some(run) = &vm.run {
         state.push_str(&format!(
-            " for {}",
+            ", up {}",
             age((model.now_ms / 1000).saturating_sub(run.started_at))
         ));
     }
@@ -190,7 +189,7 @@ fn ports(model: &Model, vm: &Vm, theme: Theme) -> Vec<Line<'static>> {
         }
         Some(Ports::Known(_)) => {
             let shown = model.known_ports(&vm.id).into_iter().map(|port| {
-                let process = shown_process(port.process.as_deref().unwrap_or_default());
+                let process = port.process.as_deref().unwrap_or_default();
                 let url =
                     model.address(&vm.id, port.port).map(|at| format!(" {at}")).unwrap_or_default();
                 format!("{} {process}{url}", port.port).trim_end().to_owned()

@@ -1,6 +1,5 @@
 //! What is asked or told, over everything else.
 
-use banger_core::console::without_sequences;
 use crossterm::event::KeyCode;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -52,13 +51,15 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     let Some(dialog) = model.dialogs.last().filter(|_| !model.is_typing()) else { return };
     let width = WIDTH.min(area.width.saturating_sub(2));
     let inside = usize::from(width.saturating_sub(2));
+    // Besides the margins, the frame and the keys.
+    let room = usize::from(area.height.saturating_sub(5)).max(1);
     let mut content = match dialog {
         Dialog::Problem(told, from) => problem(told, *from, model.problems(), theme, inside),
         Dialog::Help(from) => help(*from, theme),
-        Dialog::Palette(asked) => palette(asked, model, theme, inside),
+        Dialog::Palette(asked) => palette(asked, model, theme, inside, room),
         Dialog::Confirm(asked) => confirm(asked, theme, inside),
         Dialog::Form(filled) => form(filled, model, theme, inside),
-        Dialog::Ports(list) => ports(list, model, theme, inside),
+        Dialog::Ports(list) => ports(list, model, theme, inside, room),
     };
     let wanted = content.lines.len() + content.foot.len() + 3;
     let wanted = u16::try_from(wanted).unwrap_or(u16::MAX);
@@ -193,15 +194,16 @@ fn input(label: &str, input: &Input, theme: Theme, width: usize) -> (Line<'stati
     (line, before + input.visual_cursor().saturating_sub(from))
 }
 
-fn palette(asked: &Palette, model: &Model, theme: Theme, width: usize) -> Content {
+fn palette(asked: &Palette, model: &Model, theme: Theme, width: usize, room: usize) -> Content {
     let found = asked.found(model.scopes());
     let (line, column) = input(" : ", &asked.typed, theme, width);
     let at = asked.at.min(found.len().saturating_sub(1));
     let mut lines = vec![line];
     let mut content = Content::new("what to do", Vec::new(), theme.busy());
-    // Around the chosen, as many as have room on the smallest screen.
-    let first = at.saturating_sub(7);
-    for (i, binding) in found.iter().enumerate().skip(first).take(15) {
+    // Around the chosen, beneath what was typed.
+    let shown = (room - 1).clamp(1, 15);
+    let first = at.saturating_sub(shown / 2).min(found.len().saturating_sub(shown));
+    for (i, binding) in found.iter().enumerate().skip(first).take(shown) {
         content.hits.push((lines.len(), i));
         let style = if i == at { theme.chosen() } else { Style::new() };
         let place = binding.scope.tab().map_or("", Tab::name);
@@ -329,7 +331,7 @@ fn form(filled: &Form, model: &Model, theme: Theme, width: usize) -> Content {
     content
 }
 
-fn ports(list: &PortList, model: &Model, theme: Theme, width: usize) -> Content {
+fn ports(list: &PortList, model: &Model, theme: Theme, width: usize, room: usize) -> Content {
     let vm = model.lists.vms.get(&list.vm);
     let name = vm.map_or_else(|| "a VM that is gone".to_owned(), |vm| vm.name.to_string());
     let mut content = Content::new(format!("ports of {name}"), Vec::new(), theme.busy());
@@ -343,37 +345,33 @@ fn ports(list: &PortList, model: &Model, theme: Theme, width: usize) -> Content 
             let at = list.line(&known);
             for (i, port) in known.iter().enumerate() {
                 content.hits.push((lines.len(), i));
-                let process = shown_process(port.process.as_deref().unwrap_or("-"));
+                let process = port.process.as_deref().unwrap_or("-");
                 let address = match model.address(&list.vm, port.port) {
                     Some(address) => address,
                     None if port.port == 22 => "forwarded when you copy its address".to_owned(),
                     None => "forwarded when you open it".to_owned(),
                 };
-                let text = format!(" {:>5}  {:<16} {address}", port.port, fit(&process, 16));
+                let text = format!(" {:>5}  {:<16} {address}", port.port, fit(process, 16));
                 let style = if i == at { theme.chosen() } else { Style::new() };
                 lines.push(Line::from(Span::styled(fit(&text, width), style)));
             }
-            content.from = at.saturating_sub(7);
+            content.from = (at + 1).saturating_sub(room);
         }
         Some(Ports::Unknown(why)) => {
             lines.push(Line::from(Span::styled(format!(" {why}"), theme.warning())))
         }
         Some(Ports::Asked) | None => lines.push(faint(" asking the agent …")),
     }
-    content.keys = vec![
-        (KeyCode::Enter, "Enter", "open"),
-        (KeyCode::Char('c'), "c", "copy address"),
-        (KeyCode::Char('x'), "x", "end it"),
-    ];
+    content.keys =
+        vec![(KeyCode::Enter, "Enter", "open"), (KeyCode::Char('c'), "c", "copy address")];
+    let at = known.get(list.line(&known)).map(|port| (list.vm.clone(), port.port));
+    if at.is_some_and(|key| model.forwards.contains_key(&key)) {
+        content.keys.push((KeyCode::Char('x'), "x", "end forward"));
+    }
     if vm.is_some_and(|vm| vm.spec.opencode) {
         content.keys.push((KeyCode::Char('p'), "p", "copy password"));
     }
     content.keys.push((KeyCode::Esc, "Esc", "leave"));
     content.lines = fold(lines, width);
     content
-}
-
-/// What a guest calls a program: any text it likes.
-pub fn shown_process(name: &str) -> String {
-    without_sequences(name).chars().filter(|c| !c.is_control()).collect()
 }

@@ -2,6 +2,7 @@
 
 use banger_core::dashboard::{HostUse, Pressure};
 use banger_core::doctor::Check;
+use banger_core::vm::VmState;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -22,7 +23,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
     let spans = match (&model.link, &model.host) {
         (Link::Away(why), _) => {
             let text =
-                format!(" the daemon is away · R starts it · what is here is as it was · {why}");
+                format!(" the daemon is away · R starts it · {why} · what is here is as it was");
             vec![Span::styled(fit(&text, area.width.into()), theme.bad())]
         }
         (_, Some(host)) => status(model, host, theme, area.width.into()),
@@ -204,6 +205,9 @@ fn wanted(model: &Model) -> &'static [Action] {
         (Tab::Vms, Some(vm)) if model.under_way(&vm.id).is_some() => {
             &[A::Cancel, A::Logs, A::Details, A::Create]
         }
+        (Tab::Vms, Some(vm)) if matches!(vm.state, VmState::Paused(_)) => {
+            &[A::Resize, A::Stop, A::Logs, A::Details, A::Kill, A::Delete, A::Mark]
+        }
         (Tab::Vms, Some(vm)) if vm.run.is_some() => &[
             A::Ssh,
             A::Logs,
@@ -243,10 +247,25 @@ fn wanted(model: &Model) -> &'static [Action] {
     }
 }
 
+/// Whether there is anything to be done so.
+fn can(model: &Model, action: Action) -> bool {
+    match action {
+        // There, it leads back.
+        Action::Details => model.details.is_none(),
+        Action::CleanUp => model.left_behind().is_some(),
+        Action::PromoteImage => model.image().is_some_and(|image| image.in_place.is_some()),
+        Action::DeleteImage => model.image().is_some_and(|image| model.users(image).is_empty()),
+        _ => true,
+    }
+}
+
 /// What can be pressed here, as much as has room beside what is always shown.
 fn hints(model: &Model, width: usize) -> Vec<&'static Binding> {
     let scopes = model.scopes();
     let known = |action: &Action| {
+        if !can(model, *action) {
+            return None;
+        }
         let mut bindings = BINDINGS.iter().filter(|binding| binding.action == *action);
         bindings.find(|binding| scopes.contains(&binding.scope))
     };

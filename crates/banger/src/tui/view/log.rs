@@ -7,6 +7,7 @@ use ratatui::widgets::Paragraph;
 
 use super::super::log::{LogView, Place, matches};
 use super::super::model::Model;
+use super::super::words;
 use super::text::wrap;
 use super::{Theme, block};
 
@@ -17,7 +18,10 @@ pub fn draw(frame: &mut Frame<'_>, model: &mut Model, theme: Theme, area: Rect) 
         (true, false) => "following",
         (false, false) => "standing still: f follows",
     };
-    let mut title = format!("console of {} · {how} · {} lines", log.name, log.lines.len());
+    // The last may have only begun.
+    let begun = usize::from(log.lines.back().is_some_and(String::is_empty));
+    let count = words::lines(log.lines.len() - begun);
+    let mut title = format!("console of {} · {how} · {count}", log.name);
     if !log.needle.is_empty() {
         title.push_str(&format!(" · /{}", log.needle));
     }

@@ -135,10 +135,11 @@ pub fn excerpt(
     if lines.len() > room && room > 1 {
         let left_out = lines.len() - room + 1;
         let mark = Line::styled(format!(" … {left_out} lines (Enter shows all)"), theme.faint());
-        // What goes on, and warnings, are at the end; why it failed is at the beginning.
+        // What goes on, and warnings, are at the end; why it failed is at the beginning, and where
+        // at the end.
         let from = match watched.operation.outcome {
             None => 1,
-            Some(Outcome::Failed { .. }) => room - 1,
+            Some(Outcome::Failed { .. }) => room.saturating_sub(2).max(1),
             Some(_) => 3.min(room - 1),
         };
         lines.splice(from..from + left_out, [mark]);

@@ -71,7 +71,9 @@ pub fn fold_to(lines: Vec<Line<'static>>, width: usize, column: usize) -> Vec<Li
         for span in line.spans {
             let mut rest = span.content.as_ref();
             while rest.width() > left {
-                let part = if left == 0 { "" } else { at_a_word(wrap(rest, left)[0], left < room) };
+                // To the next line goes a word that has more room there.
+                let movable = left < width - column;
+                let part = if left == 0 { "" } else { at_a_word(wrap(rest, left)[0], movable) };
                 if part.width() <= left {
                     spans.push(Span::styled(part.to_owned(), span.style));
                     rest = &rest[part.len()..];
@@ -97,9 +99,10 @@ pub fn fold_to(lines: Vec<Line<'static>>, width: usize, column: usize) -> Vec<Li
 /// A part of a text up to its last space, if it has one; nothing, if it can go to the next line.
 fn at_a_word(part: &str, movable: bool) -> &str {
     match part.rfind(' ') {
-        Some(space) => &part[..=space],
-        None if movable => "",
-        None => part,
+        // What only stands in front is no word.
+        Some(space) if !part[..space].trim().is_empty() => &part[..=space],
+        _ if movable => "",
+        _ => part,
     }
 }
 
