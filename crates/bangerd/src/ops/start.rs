@@ -158,11 +158,11 @@ impl VmCtx {
 
     /// What tells how the guest boots, for the how-manieth time.
     pub(super) fn signs_of(&self, boot: &Boot, boots: u32) -> guest::Signs {
-        // A kernel hangs by emulation only, and a slow machine is not to lose twice what
-        // its guest has done.
-        let silence = (self.ready_limit() / 4).max(LEAST_SILENCE);
+        // A kernel hangs by emulation only. Each time more patience: a machine that is slow is not
+        // to lose again and again what its guest has done.
+        let silence = (self.ready_limit() / 4).max(LEAST_SILENCE) * boots;
         // Another's initramfs says nothing that is known.
-        self.signs((!boot.kvm && boot.ours && boots == 1).then_some(silence))
+        self.signs((!boot.kvm && boot.ours && boots < BOOTS).then_some(silence))
     }
 
     /// Boots a guest again that did not boot well; fails if it had its chances.
