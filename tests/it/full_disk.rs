@@ -216,5 +216,15 @@ fn a_vm_whose_disks_cannot_grow_stands_still_until_they_can() {
                  dmesg | grep 'I/O error' || echo well";
     let said = banger.ok(&["vm", "exec", "dev", "--", ended]);
     assert_eq!(said, format!("{}\nwell", 200 * MIB));
+
+    // One that could write again is shut down in order, though it would not go on yet.
+    disk.resize(400 * MIB);
+    banger.ok(&["vm", "exec", "dev", "--", &write.replace("/root/big", "/root/more")]);
+    banger.until("it is paused again", || state()["state"] == "paused");
+    disk.resize(1000 * MIB);
+    let stopped = banger.run(&["vm", "stop", "dev"]);
+    assert_eq!(stopped.code, 0, "{}", stopped.stderr);
+    assert!(!stopped.stderr.contains("power cut"), "{}", stopped.stderr);
+    assert_eq!(state()["cause"], "requested");
     banger.ok(&["vm", "delete", "--yes", "dev"]);
 }

@@ -58,7 +58,7 @@ impl VmCtx {
     /// fail what the guest writes, and never goes on by itself (QEMU's manual, `-drive`, `werror`).
     /// Asked now and then only; one that does not answer at once has not.
     async fn stopped_itself(&self, vm: &Vm) -> bool {
-        if vm.spec.vmm != Vmm::Qemu || vm.run.is_none() || !self.is_due(ASK) {
+        if vm.spec.vmm != Vmm::Qemu || !self.is_due(ASK) {
             return false;
         }
         let socket = self.sockets().qmp;
