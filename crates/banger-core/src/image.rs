@@ -1,11 +1,30 @@
 //! Managed images: a root file system and the boot set that boots it.
 
+use std::ops::RangeInclusive;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::id::ImageId;
 use crate::name::Name;
 use crate::size::Size;
+
+/// What a root file system may have: the smallest Debian with a kernel just fits into the first.
+const ROOT_SIZES: RangeInclusive<Size> = Size::mib(512)..=Size::gib(4096);
+
+/// Whether a root file system can have that size.
+///
+/// # Errors
+/// Why it cannot, for a person.
+pub fn check_root_size(size: Size) -> Result<(), String> {
+    let (least, most) = (ROOT_SIZES.start(), ROOT_SIZES.end());
+    match ROOT_SIZES.contains(&size) {
+        true => Ok(()),
+        false => {
+            Err(format!("a root file system of {size} is not possible: choose {least} to {most}"))
+        }
+    }
+}
 
 /// File names inside a managed image's folder.
 pub mod files {

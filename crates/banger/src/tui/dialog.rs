@@ -7,6 +7,7 @@ use banger_core::agent::Port;
 use banger_core::api::{ApiError, Leftover};
 use banger_core::id::VmId;
 use banger_core::operation::Failure;
+use banger_core::vm::SSH_PORT;
 use banger_wire::Method;
 use tui_input::Input;
 
@@ -184,7 +185,7 @@ impl PortList {
     pub fn line(&self, known: &[Port]) -> usize {
         let chosen = |port: &Port| match self.port {
             Some(chosen) => port.port >= chosen,
-            None => port.port != 22,
+            None => port.port != SSH_PORT,
         };
         known.iter().position(chosen).unwrap_or(known.len().saturating_sub(1))
     }

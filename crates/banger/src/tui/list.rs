@@ -106,7 +106,7 @@ pub struct Order {
 
 impl Order {
     /// By the column that is so many further.
-    pub fn turn(&mut self, by: usize) {
+    fn turn(&mut self, by: usize) {
         let at = Column::ALL.iter().position(|column| *column == self.column).unwrap_or(0);
         *self = Self { column: Column::ALL[(at + by) % Column::ALL.len()], reverse: false };
     }

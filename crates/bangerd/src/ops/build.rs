@@ -1,6 +1,5 @@
 //! Images of a distribution's packages, and of files that a person has.
 
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use banger_core::api::{
@@ -24,9 +23,6 @@ use banger_image::void;
 use crate::clock::now;
 use crate::engine::Engine;
 use crate::engine::task::Wish;
-
-/// What a root file system may have: the smallest Debian with a kernel just fits into the first.
-const ROOT_SIZES: RangeInclusive<Size> = Size::mib(512)..=Size::gib(4096);
 
 /// Builds an image of signed packages.
 type SignedBuild = fn(
@@ -185,15 +181,8 @@ fn check_step(request: &BuildSigned) -> Result<(), ApiError> {
 
 /// Fails if no root file system can have that size.
 pub(super) fn check_root_size(size: Size) -> Result<(), ApiError> {
-    if ROOT_SIZES.contains(&size) {
-        return Ok(());
-    }
-    let message = format!(
-        "a root file system of {size} is not possible: choose {} to {}",
-        ROOT_SIZES.start(),
-        ROOT_SIZES.end()
-    );
-    Err(ApiError::new(ErrorKind::Invalid, message))
+    banger_core::image::check_root_size(size)
+        .map_err(|message| ApiError::new(ErrorKind::Invalid, message))
 }
 
 fn absolute(path: String) -> Result<PathBuf, ApiError> {

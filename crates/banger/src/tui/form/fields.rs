@@ -2,6 +2,7 @@
 
 use banger_core::doctor::Status;
 use banger_core::id::VmId;
+use banger_core::image::check_root_size;
 use banger_core::name::Name;
 use banger_core::size::Size;
 use banger_core::vm::{RootDisk, Vm, Vmm, check_overlay, check_size};
@@ -333,9 +334,8 @@ impl Form {
             Id::Size => match (self.size(Id::Size), &self.purpose) {
                 (Err(why), _) => Some(why),
                 (Ok(None), Purpose::Build) => Some("it is empty".to_owned()),
-                (Ok(Some(size)), _) if size < Size::mib(512) => Some("512 MiB at least".to_owned()),
-                (Ok(Some(size)), _) if size > Size::gib(4096) => Some("4 TiB at most".to_owned()),
-                (Ok(_), _) => None,
+                (Ok(None), _) => None,
+                (Ok(Some(size)), _) => check_root_size(size).err(),
             },
             Id::Overlay => match self.size(Id::Overlay) {
                 Err(why) => Some(why),

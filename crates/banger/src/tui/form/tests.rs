@@ -73,7 +73,8 @@ fn an_image_needs_a_name_that_is_free() {
     press(&mut form, KeyCode::Char('v'));
     assert_eq!((form.text(Id::Distribution), wrong(&form, &scene).as_str()), ("void", ""));
     write(&mut form, Id::Size, "1M");
-    assert_eq!(wrong(&form, &scene), "size: 512 MiB at least");
+    let refused = "size: a root file system of 1 MiB is not possible: choose 512 MiB to 4 TiB";
+    assert_eq!(wrong(&form, &scene), refused);
     let mut form = Form::pull();
     assert_eq!(wrong(&form, &scene), "reference: it is empty");
     write(&mut form, Id::Reference, "host:5000/team/dev-tools:1");

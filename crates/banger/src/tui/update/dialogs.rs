@@ -2,6 +2,7 @@
 
 use banger_core::agent::Port;
 use banger_core::id::VmId;
+use banger_core::vm::SSH_PORT;
 use crossterm::event::{KeyCode, KeyEvent};
 
 use super::super::dialog::{Dialog, PortList, Problem, Request};
@@ -9,9 +10,6 @@ use super::super::form::key_in;
 use super::super::keys::Binding;
 use super::super::model::{Model, Ports};
 use super::{Effect, Then};
-
-/// The port of SSH: no browser reads it.
-const SSH: u16 = 22;
 
 impl Model {
     /// Gives a key to the dialog on top.
@@ -136,7 +134,7 @@ impl Model {
 
     /// Opens or copies the address of a port; forwards it first if it has none here.
     pub(super) fn lead_to(&mut self, vm: &VmId, port: u16, then: Then) -> Option<Effect> {
-        if (port, then) == (SSH, Then::Open) {
+        if (port, then) == (SSH_PORT, Then::Open) {
             let told = "no browser reads that: e enters it, c copies the address";
             self.notice = Some(told.to_owned());
             return None;
@@ -172,7 +170,7 @@ impl Model {
     /// Where a port of a guest is reached from here, if it is: as a URL, but for SSH's.
     #[must_use]
     pub fn address(&self, vm: &VmId, port: u16) -> Option<String> {
-        let scheme = if port == SSH { "" } else { "http://" };
+        let scheme = if port == SSH_PORT { "" } else { "http://" };
         if let Some(Some(at)) = self.forwards.get(&(vm.clone(), port)) {
             return Some(format!("{scheme}{at}"));
         }

@@ -1,5 +1,6 @@
 //! What is asked or told, over everything else.
 
+use banger_core::vm::SSH_PORT;
 use crossterm::event::KeyCode;
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -348,7 +349,9 @@ fn ports(list: &PortList, model: &Model, theme: Theme, width: usize, room: usize
                 let process = port.process.as_deref().unwrap_or("-");
                 let address = match model.address(&list.vm, port.port) {
                     Some(address) => address,
-                    None if port.port == 22 => "forwarded when you copy its address".to_owned(),
+                    None if port.port == SSH_PORT => {
+                        "forwarded when you copy its address".to_owned()
+                    }
                     None => "forwarded when you open it".to_owned(),
                 };
                 let text = format!(" {:>5}  {:<16} {address}", port.port, fit(process, 16));
